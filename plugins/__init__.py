@@ -1,0 +1,1 @@
+"""Built-in backbones, registered exactly as a third party's would be."""

@@ -1,0 +1,1 @@
+"""Shipped presets: one family a file. `tleg presets` lists them."""

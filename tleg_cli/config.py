@@ -1,0 +1,179 @@
+"""A preset or file plus `--set a.b=c` becomes one validated, frozen Config. Unknown keys are errors, all told at once."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from tleg_cli.errors import ConfigError
+from tleg_cli.learngene.depths import parse_depths
+
+Fraction = Field(ge=0, le=1)
+
+
+class Section(BaseModel):
+    """What all sections share: frozen, and no key that isn't declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class BackboneSection(Section):
+    """Which family of networks grows from the learngene."""
+
+    name: str  # as `tleg plugins` lists it
+    options: dict[str, Any] = {}  # keyword arguments of the backbone: img_size, patch_size, embed_dim, ...
+
+
+class DataSection(Section):
+    """Where images come from and how they become tensors."""
+
+    path: str | None = None  # folder with train/ and val/, folder with train.beton and val.beton, or a source's name
+    image_size: int = Field(ge=1, le=4096)  # pixels, square
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)  # of pixels in 0..1
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    crop_pct: float = Field(0.875, gt=0, le=1)  # of evaluation: image_size / (the shorter side after resizing)
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # folder loader; FFCV has its own (area)
+    workers: int = Field(4, ge=0, le=1024)  # per process
+
+    @field_validator("std")
+    @classmethod
+    def _not_zero(cls, std: tuple[float, ...]) -> tuple[float, ...]:
+        if any(value <= 0 for value in std):
+            raise ValueError("must be greater than 0")
+        return std
+
+    @model_validator(mode="after")
+    def _three_channels(self) -> DataSection:
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise ValueError("mean and std need three numbers each: images are RGB")
+        return self
+
+
+class AugmentationSection(Section):
+    """What happens to training images, in this order: crop, flip, RandAugment, jitter, normalise, erase, mixup."""
+
+    crop_scale: tuple[float, float] | None = (0.08, 1.0)  # of the area; null: the evaluation crop
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = Field(0.5, ge=0, le=1)  # probability of a horizontal flip
+    color_jitter: float = Field(0.0, ge=0)
+    auto_augment: str | None = None  # timm's policy string, as in rand-m9-mstd0.5-inc1
+    erase: float = Field(0.0, ge=0, le=1)  # probability of random erasing
+    erase_mode: Literal["pixel", "rand", "const"] = "pixel"
+    erase_count: int = Field(1, ge=1)
+    mixup: float = Field(0.0, ge=0)
+    cutmix: float = Field(0.0, ge=0)
+    mixup_prob: float = Field(1.0, ge=0, le=1)
+    mixup_switch: float = Field(0.5, ge=0, le=1)
+    repeats: int = Field(1, ge=1)  # repeated augmentation: how often an image stands in one epoch's order
+
+    @field_validator("crop_scale", "crop_ratio")
+    @classmethod
+    def _ordered(cls, pair: tuple[float, float] | None) -> tuple[float, float] | None:
+        if pair is not None and not 0 < pair[0] <= pair[1]:
+            raise ValueError("needs two numbers, 0 < first <= second")
+        return pair
+
+
+class Recipe(Section):
+    """How one network is trained: the same for teacher, aux net and descendant."""
+
+    epochs: int = Field(ge=0, le=100_000)
+    batch_size: int = Field(ge=1, le=1_000_000)  # images per process and forward pass
+    accumulation: int = Field(1, ge=1, le=10_000)  # forward passes per step; one step equals one big batch
+    optimizer: str = "adamw"  # timm's names
+    lr: float = Field(gt=0)
+    lr_batch: int | None = Field(None, ge=1)  # null: lr as it stands; 512: lr * global batch / 512
+    weight_decay: float = Field(0.05, ge=0)
+    eps: float = Field(1e-8, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    min_lr: float = Field(1e-5, ge=0)
+    warmup_epochs: float = Field(0, ge=0)
+    warmup_lr: float = Field(1e-6, ge=0)
+    cooldown_epochs: int = Field(0, ge=0)  # at min_lr, after `epochs`
+    schedule: Literal["step", "epoch"] = "step"  # how often the cosine moves
+    layer_decay: float | None = Field(None, gt=0, le=1)  # lr of block l times layer_decay ** (distance to the head)
+    clip_grad: float | None = Field(None, gt=0)  # largest gradient norm
+    drop_rate: float = Field(0.0, ge=0, lt=1)
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    smoothing: float = Field(0.1, ge=0, lt=1)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+
+
+class Distillation(Section):
+    """loss = (1 - alpha) * label loss + alpha * tau^2 * KL(teacher / tau || student / tau)  (Hinton et al. 2015)."""
+
+    alpha: float = Field(1.0, ge=0, le=1)
+    temperature: float = Field(1.0, gt=0)  # tau
+    kind: Literal["soft", "hard"] = "soft"
+    reduction: Literal["batchmean", "elements"] = "batchmean"  # elements: the reference's, divided by batch * classes
+
+
+class TeacherSection(Section):
+    """The ancestor. Without `weights`, timm fetches its pretrained ones."""
+
+    model: str = "levit_384"  # timm's name
+    options: dict[str, Any] = {}  # keyword arguments of timm.create_model
+    weights: str | None = None  # .safetensors or .pth; or give --teacher
+    image_size: int | None = Field(None, ge=1, le=4096)  # null: what its pretrained weights expect
+    recipe: Recipe | None = None  # of `tleg train-teacher`
+
+
+class AuxSection(Recipe):
+    """Stage 1: the aux net."""
+
+    depth: str
+    distillation: Distillation = Distillation()
+
+    @field_validator("depth")
+    @classmethod
+    def _one_depth(cls, depth: str) -> str:
+        return _checked_depths(depth, single=True)
+
+
+class DescendantSection(Recipe):
+    """Stage 2: descendants. `per_depth` overrides recipe values for single depths."""
+
+    depths: str
+    per_depth: dict[str, dict[str, Any]] = {}
+
+    @field_validator("depths")
+    @classmethod
+    def _some_depths(cls, depths: str) -> str:
+        return _checked_depths(depths, single=False)
+
+    @model_validator(mode="after")
+    def _overrides_are_recipe_values(self) -> DescendantSection:
+        for depth in self.per_depth:
+            _checked_depths(depth, single=True)
+            self.recipe_at(depth)
+        return self
+
+    def recipe_at(self, depth: str) -> Recipe:
+        """The recipe of the descendant of this depth."""
+        values = {name: getattr(self, name) for name in Recipe.model_fields}
+        return Recipe.model_validate({**values, **self.per_depth.get(depth, {})})
+
+
+def _checked_depths(text: str, *, single: bool) -> str:
+    try:
+        depths = parse_depths(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    if single and len(depths) != 1:
+        raise ValueError(f"{text!r} names {len(depths)} networks; one is needed")
+    return text
+
+
+class Config(Section):
+    """Everything that a run needs. Saved resolved in its run folder, where it can be run again."""
+
+    backbone: BackboneSection
+    basis: str = "linear"
+    data: DataSection
+    augmentation: AugmentationSection = AugmentationSection()
+    teacher: TeacherSection = TeacherSection()
+    aux: AuxSection
+    descendant: DescendantSection
+    seed: int = Field(0, ge=0, lt=2**31)

@@ -1,0 +1,142 @@
+"""Find, read and override configs: `--preset NAME|FILE`, `--set a.b=c`; every mistake in one message."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tleg_cli.config import Config
+from tleg_cli.errors import ConfigError, did_you_mean
+
+MAX_CONFIG_BYTES = 1_000_000
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with plain values only: no aliases (no bombs), no key twice, and 1e-5 is a number as everybody expects."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int):
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is no key", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """Plain YAML values. Raises ConfigError in one line that names `where` and the line."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{where}{place}: {reason}") from None
+
+
+def preset_names() -> list[str]:
+    """The shipped presets."""
+    files = resources.files("tleg_cli.presets").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def preset_text(name_or_file: str) -> str:
+    """The text of a preset by its name, or of a config file by its path. Raises ConfigError if there is none."""
+    if name_or_file in preset_names():
+        return resources.files("tleg_cli.presets").joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    path = Path(name_or_file)
+    if not path.suffix and not path.exists():
+        raise ConfigError(f"preset {name_or_file!r} is unknown.{did_you_mean(name_or_file, preset_names())}")
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: no config file")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"can't read config {path}: {reason}") from None
+
+
+def load_config(name_or_file: str, settings: Iterable[str] = (), **replace: Any) -> Config:
+    """The Config of a preset or file, `--set` applied, then `replace` (dotted with `__`: data__path="x", None: not set).
+
+    Raises ConfigError that tells every mistake at once.
+    """
+    values = read_yaml(preset_text(name_or_file), name_or_file)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{name_or_file}: a config is a mapping of sections, not {type(values).__name__}")
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {setting!r}: write --set section.key=value, as in --set aux.epochs=5")
+        _put(values, key.strip().split("."), read_yaml(value, f"--set {setting}"), setting)
+    for dotted, value in replace.items():
+        if value is not None:
+            _put(values, dotted.split("__"), value, dotted)
+    return validate(values, name_or_file)
+
+
+def _put(values: dict[str, Any], path: list[str], value: Any, setting: str) -> None:
+    *sections, key = path
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {setting}: {section} is a value, not a section")
+        values = inner
+    values[key] = value
+
+
+def validate(values: Mapping[str, Any], where: str) -> Config:
+    """A Config of plain values. Raises ConfigError with one clause for each wrong key."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        clauses = [_clause(item) for item in error.errors(include_url=False)]
+        raise ConfigError(f"{where}: " + "; ".join(clauses)) from None
+
+
+def _clause(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {key}.{did_you_mean(str(item['loc'][-1]), _keys_at(item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    shown = repr(item["input"])
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key} = {shown if len(shown) < 60 else shown[:57] + '...'}: {message[0].lower() + message[1:]}"
+
+
+def _keys_at(location: tuple[str | int, ...]) -> list[str]:
+    """The keys of the section at `location`, for a suggestion."""
+
+    def step(section: Any, key: str | int) -> Any:
+        field = getattr(section, "model_fields", {}).get(key)
+        kinds = getattr(field.annotation, "__args__", (field.annotation,)) if field else ()
+        return next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+
+    section = functools.reduce(step, location, Config)
+    return list(getattr(section, "model_fields", {}))
+
+
+def dump_yaml(config: Config) -> str:
+    """The resolved config as YAML that load_config reads."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,97 @@
+"""Bases: how the weights of block l of an L-block stage follow from the learngene, W_l = sum_k basis[l, k] * theta_k.
+
+A basis is a matrix for every depth and nothing else. `linear` is TLEG; the others are the published alternatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tleg_cli.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Basis:
+    """`matrix(depth)` gives the (depth, rank) float64 matrix; `name` is what files and presets call it.
+
+    `seed_row` says where the usual initialisation of a network goes: theta_k starts as `starts[k]` times it, so that
+    every block starts as that network's would.
+    """
+
+    name: str
+    rank: int
+    matrix: Callable[[int], Tensor]
+    starts: tuple[float, ...]
+
+
+def positions(depth: int) -> Tensor:
+    """l / L for l = 0 .. L-1: the first block is at 0, and 1 is never reached (TLEG, eq. 2; the reference code agrees)."""
+    return torch.arange(depth, dtype=torch.float64) / depth
+
+
+def _constant(depth: int) -> Tensor:
+    return torch.ones(depth, 1, dtype=torch.float64)
+
+
+def _powers(degree: int) -> Callable[[int], Tensor]:
+    return lambda depth: torch.stack([positions(depth) ** power for power in range(degree + 1)], dim=1)
+
+
+def _steps(pieces: int) -> Callable[[int], Tensor]:
+    """Block l takes theta_k of the piece it lies in (weight sharing by stages: SWS, arXiv 2404.16897)."""
+    return lambda depth: torch.eye(pieces, dtype=torch.float64)[(positions(depth) * pieces).floor().long()]
+
+
+def _hats(knots: int) -> Callable[[int], Tensor]:
+    """Piecewise linear through `knots` weights that stand at 0, 1/(knots-1), .., 1."""
+
+    def matrix(depth: int) -> Tensor:
+        at_knots = positions(depth)[:, None] * (knots - 1)
+        return (1 - (at_knots - torch.arange(knots, dtype=torch.float64)).abs()).clamp(min=0)
+
+    return matrix
+
+
+# name -> (default size, smallest size, what the size counts, build)
+_SIZED: dict[str, tuple[int, int, str, Callable[[int], Callable[[int], Tensor]]]] = {
+    "polynomial": (2, 1, "degree", _powers),
+    "piecewise": (3, 1, "pieces", _steps),
+    "hat": (3, 2, "knots", _hats),
+}
+MAX_SIZE = 64
+
+
+def basis_names() -> list[str]:
+    """The built-in names, as a user writes them."""
+    return ["constant", "linear", *(f"{name}:{size}" for name, (size, *_) in _SIZED.items())]
+
+
+def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
+    """The basis called `name`: `linear`, `constant`, `polynomial:2`, `piecewise:3`, `hat:3`, or one of `more`.
+
+    Raises ConfigError for a name that nobody has.
+    """
+    for basis in more:
+        if basis.name == name:
+            return basis
+    if name == "constant":
+        return Basis(name, 1, _constant, (1.0,))
+    if name == "linear":
+        return Basis(name, 2, _powers(1), (1.0, 0.0))
+    kind, _, size_text = name.partition(":")
+    if kind not in _SIZED:
+        known = [*basis_names(), *(basis.name for basis in more)]
+        raise ConfigError(f"basis {name!r} is unknown.{did_you_mean(name, known)}")
+    default, smallest, counts, build = _SIZED[kind]
+    if size_text and not (size_text.isascii() and size_text.isdigit()):
+        raise ConfigError(f"basis {name!r}: {counts} must be a whole number, as in {kind}:{default}")
+    size = int(size_text[:9]) if size_text else default
+    if not smallest <= size <= MAX_SIZE:
+        raise ConfigError(f"basis {name!r}: {counts} must be from {smallest} to {MAX_SIZE}")
+    rank = size + 1 if kind == "polynomial" else size
+    starts = (1.0,) + (0.0,) * (rank - 1) if kind == "polynomial" else (1.0,) * rank
+    return Basis(f"{kind}:{size}", rank, build(size), starts)

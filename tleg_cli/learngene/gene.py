@@ -1,0 +1,66 @@
+"""The learngene itself: stacked theta for what is expanded, plain tensors for what every depth shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from tleg_cli.errors import FileFormatError
+from tleg_cli.learngene.basis import Basis
+from tleg_cli.learngene.depths import Depth
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a learngene was made from and for; plain values only, written into every file beside the tensors."""
+
+    backbone: str  # the name of a registered backbone
+    options: Mapping[str, Any]  # its keyword arguments: img_size, embed_dim, ...; num_classes stands in `classes`
+    depth: Depth  # the depth of the aux net: blocks of each stage
+    classes: int
+    image_size: int  # pixels, square
+    mean: tuple[float, ...]  # of the normalisation, for pixels in 0..1, one per channel
+    std: tuple[float, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # who made it: versions, command, data, scores
+
+
+@dataclass(frozen=True)
+class Learngene:
+    """theta[name]: (rank, *shape of one block's weight), its name with a `*` for the block's number.
+
+    shared[name]: a tensor that every depth has as it is (patch embedding, positions, final norm, head).
+    stages: the dotted places of the repeated blocks (`("blocks",)` in a ViT), in the order of a Depth's numbers.
+    Raises FileFormatError if theta doesn't fit the basis or the stages.
+    """
+
+    theta: Mapping[str, Tensor]
+    shared: Mapping[str, Tensor]
+    stages: tuple[str, ...]
+    basis: Basis
+    metadata: Metadata
+
+    def __post_init__(self) -> None:
+        for name, tensor in self.theta.items():
+            if tensor.ndim < 1 or tensor.shape[0] != self.basis.rank:
+                raise FileFormatError(
+                    f"theta of {name} has shape {tuple(tensor.shape)}, but basis {self.basis.name} "
+                    f"asks for {self.basis.rank} as its first number"
+                )
+            if self.stage_of(name) is None:
+                raise FileFormatError(f"theta {name} lies in none of the stages {', '.join(self.stages)}")
+        if len(self.stages) != len(self.metadata.depth):
+            raise FileFormatError(
+                f"depth {self.metadata.depth} of the aux net has not one number for each of the stages {self.stages}"
+            )
+
+    def stage_of(self, name: str) -> int | None:
+        """The index of the stage that `name` (`blocks.*.attn.qkv.weight`) belongs to, None if there is none."""
+        prefix, star, _ = name.partition(".*.")
+        return self.stages.index(prefix) if star and prefix in self.stages else None
+
+    def parameters(self) -> int:
+        """How many numbers are stored."""
+        return sum(tensor.numel() for part in (self.theta, self.shared) for tensor in part.values())

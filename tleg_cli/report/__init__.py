@@ -1,0 +1,1 @@
+"""Numbers become tables, JSON, plots and pages. Nothing else prints."""
