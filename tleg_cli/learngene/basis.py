@@ -18,14 +18,14 @@ from tleg_cli.errors import ConfigError, did_you_mean
 class Basis:
     """`matrix(depth)` gives the (depth, rank) float64 matrix; `name` is what files and presets call it.
 
-    `seed_row` says where the usual initialisation of a network goes: theta_k starts as `starts[k]` times it, so that
-    every block starts as that network's would.
+    `directions[k]` says that theta_k is added to the others (theta_A of TLEG) and isn't a block by itself: what starts
+    as a constant in a fresh network (biases, norms) starts as 0 there.
     """
 
     name: str
     rank: int
     matrix: Callable[[int], Tensor]
-    starts: tuple[float, ...]
+    directions: tuple[bool, ...]
 
 
 def positions(depth: int) -> Tensor:
@@ -79,9 +79,9 @@ def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
         if basis.name == name:
             return basis
     if name == "constant":
-        return Basis(name, 1, _constant, (1.0,))
+        return Basis(name, 1, _constant, (False,))
     if name == "linear":
-        return Basis(name, 2, _powers(1), (1.0, 0.0))
+        return Basis(name, 2, _powers(1), (False, True))
     kind, _, size_text = name.partition(":")
     if kind not in _SIZED:
         known = [*basis_names(), *(basis.name for basis in more)]
@@ -93,5 +93,5 @@ def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
     if not smallest <= size <= MAX_SIZE:
         raise ConfigError(f"basis {name!r}: {counts} must be from {smallest} to {MAX_SIZE}")
     rank = size + 1 if kind == "polynomial" else size
-    starts = (1.0,) + (0.0,) * (rank - 1) if kind == "polynomial" else (1.0,) * rank
-    return Basis(f"{kind}:{size}", rank, build(size), starts)
+    directions = (False,) + (kind == "polynomial",) * (rank - 1)
+    return Basis(f"{kind}:{size}", rank, build(size), directions)

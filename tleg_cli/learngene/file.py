@@ -1,0 +1,171 @@
+"""learngene.pt and learngene.safetensors: tensors and plain metadata. Never a pickle with code, never half a file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tleg_cli.atomic import atomic_file
+from tleg_cli.errors import ConfigError, FileFormatError
+from tleg_cli.learngene.basis import Basis, get_basis
+from tleg_cli.learngene.gene import Learngene, Metadata
+
+FORMAT = "tleg-learngene"
+FORMAT_VERSION = 1
+SAFETENSORS = ".safetensors"
+SUFFIXES = (".pt", ".pth", SAFETENSORS)
+_HEADER_FIELDS = {"format", "format_version", "basis", "stages", "metadata"}
+_MAX_METADATA_BYTES = 10_000_000
+
+
+def write_learngene(learngene: Learngene, path: Path) -> None:
+    """Writes `path`, whose suffix chooses the format (.pt or .safetensors), atomically.
+
+    Raises FileFormatError for another suffix, TlegError where the system refuses.
+    """
+    if path.suffix not in SUFFIXES:
+        raise FileFormatError(f"{path}: a learngene is written as {' or '.join(SUFFIXES)}, not {path.suffix or 'without suffix'}")
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "basis": learngene.basis.name,
+        "stages": list(learngene.stages),
+        "metadata": _plain(asdict(learngene.metadata)),
+    }
+    theta, shared = _detached(learngene.theta), _detached(learngene.shared)
+    with atomic_file(path) as temporary:
+        if path.suffix == SAFETENSORS:
+            tensors = {f"theta/{name}": tensor for name, tensor in theta.items()}
+            tensors |= {f"shared/{name}": tensor for name, tensor in shared.items()}
+            save_file(tensors, temporary, metadata={"tleg": json.dumps(header, allow_nan=False)})
+        else:
+            torch.save({**header, "theta": theta, "shared": shared}, temporary)
+
+
+def read_learngene(path: Path, bases: Iterable[Basis] = ()) -> Learngene:
+    """The learngene of a file, on the CPU. `bases`: more than the built-in ones.
+
+    Raises FileFormatError for anything that isn't a learngene which this version understands.
+    """
+    if not path.is_file():
+        raise FileFormatError(f"no learngene at {path}{': that is a folder' if path.is_dir() else ''}")
+    header, theta, shared = (_read_safetensors if is_safetensors(path) else _read_torch)(path)
+    _check_header(header, path)
+    try:
+        return Learngene(
+            theta=theta,
+            shared=shared,
+            stages=tuple(header["stages"]),
+            basis=get_basis(header["basis"], bases),
+            metadata=_metadata(header["metadata"]),
+        )
+    except (FileFormatError, ConfigError, TypeError, ValueError, KeyError) as error:
+        raise FileFormatError(f"{path}: {error}") from None
+
+
+def is_safetensors(path: Path) -> bool:
+    """By what the file holds, not by its name: 8 bytes of header length, then `{`."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def load_tensors(path: Path) -> Any:
+    """What a torch file holds, tensors and plain values only. Raises FileFormatError; nothing in the file is executed."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged pickles and archives raise whatever they please
+        reason = str(error).strip().splitlines()
+        what = "it holds more than tensors and plain values" if "Unsupported" in str(error) else reason[0] if reason else type(error).__name__
+        raise FileFormatError(f"{path} is no readable torch file: {what[:200]}") from None
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+    content = load_tensors(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        _no_learngene(path)
+    header = {key: value for key, value in content.items() if key not in ("theta", "shared")}
+    return header, _tensors(content, "theta", path), _tensors(content, "shared", path)
+
+
+def _tensors(content: Mapping[str, Any], part: str, path: Path) -> dict[str, Tensor]:
+    tensors = content.get(part)
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
+    ):
+        raise FileFormatError(f"{path}: {part} is no table of tensors")
+    return tensors
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("tleg", "")
+            header = json.loads(text) if 0 < len(text) < _MAX_METADATA_BYTES else None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+    except Exception as error:  # SafetensorError is a plain Exception; a damaged file raises others too
+        raise FileFormatError(f"{path} is no readable safetensors file: {str(error).splitlines()[0][:200]}") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        _no_learngene(path)
+    parts: dict[str, dict[str, Tensor]] = {"theta": {}, "shared": {}}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition("/")
+        if part not in parts:
+            raise FileFormatError(f"{path}: tensor {key!r} belongs to no part of a learngene")
+        parts[part][name] = tensor
+    return header, parts["theta"], parts["shared"]
+
+
+def _no_learngene(path: Path) -> NoReturn:
+    raise FileFormatError(f"{path} is no learngene; `tleg inspect {path}` says what it is")
+
+
+def _check_header(header: Mapping[str, Any], path: Path) -> None:
+    version = header.get("format_version")
+    if version != FORMAT_VERSION:
+        raise FileFormatError(f"{path} has format version {version!r}; this tleg reads {FORMAT_VERSION}: use the tleg that wrote it")
+    if set(header) != _HEADER_FIELDS:
+        odd = ", ".join(sorted(str(key) for key in set(header) ^ _HEADER_FIELDS))
+        raise FileFormatError(f"{path}: missing or unknown entries: {odd}")
+    stages = header["stages"]
+    if not isinstance(stages, list | tuple) or not all(isinstance(stage, str) and stage for stage in stages):
+        raise FileFormatError(f"{path}: stages {stages!r} is no list of names")
+    if not isinstance(header["basis"], str) or not isinstance(header["metadata"], dict):
+        raise FileFormatError(f"{path}: basis or metadata is not what it should be")
+
+
+def _metadata(values: Mapping[str, Any]) -> Metadata:
+    """Metadata of plain values, each checked: it goes into timm.create_model and into arithmetic."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "backbone": (str,), "options": (dict,), "classes": (int,), "image_size": (int,), "provenance": (dict,),
+    }  # fmt: skip
+    for key, kind in kinds.items():
+        if not isinstance(values[key], kind) or isinstance(values[key], bool):
+            raise ValueError(f"metadata {key} = {values[key]!r} is no {kind[0].__name__}")
+    depth = tuple(values["depth"])
+    if not depth or not all(isinstance(blocks, int) and 0 < blocks <= 1000 for blocks in depth):
+        raise ValueError(f"metadata depth = {values['depth']!r} is no depth")
+    if values["classes"] < 0 or values["image_size"] < 1:
+        raise ValueError("metadata classes or image_size is negative")
+    mean, std = (tuple(float(number) for number in values[key]) for key in ("mean", "std"))
+    if not all(math.isfinite(number) for number in mean + std):
+        raise ValueError("metadata mean or std is not finite")
+    return Metadata(**{**values, "depth": depth, "mean": mean, "std": std})
+
+
+def _plain(values: Mapping[str, Any]) -> Any:
+    """Tuples become lists, so that .pt and .safetensors hold the same."""
+    return json.loads(json.dumps(values, allow_nan=False))
+
+
+def _detached(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU: a saved view would drag its whole storage along."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,83 @@
+"""The aux net of stage 1: a network whose blocks are the expanded learngene, at every step of training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tleg_cli.hookspecs import Backbone
+from tleg_cli.learngene.basis import Basis
+from tleg_cli.learngene.expand import expand
+from tleg_cli.learngene.gene import Learngene, Metadata
+from tleg_cli.models.build import build_model
+from tleg_cli.models.skeleton import run, take_out_blocks
+
+
+class AuxNet(nn.Module):
+    """`run(skeleton, expand(learngene, depth), images)`: the same function as the descendant of the same depth.
+
+    theta: the trained parameters, each (rank, *shape of one block's weight); the shared ones stay in the skeleton.
+    """
+
+    def __init__(self, skeleton: nn.Module, theta: dict[str, Tensor], stages: tuple[str, ...], basis: Basis, metadata: Metadata):
+        super().__init__()
+        self.skeleton = skeleton
+        self.theta = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in theta.items()})
+        self.stages = stages
+        self.basis = basis
+        self.metadata = metadata
+
+    def learngene(self) -> Learngene:
+        """The learngene of this moment; its tensors are the live parameters."""
+        return Learngene(
+            theta={_name(key): parameter for key, parameter in self.theta.items()},
+            shared=self.skeleton.state_dict(keep_vars=True),
+            stages=self.stages,
+            basis=self.basis,
+            metadata=self.metadata,
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, 3, size, size)."""
+        return run(self.skeleton, expand(self.learngene(), self.metadata.depth), images)
+
+    def no_weight_decay(self) -> set[str]:
+        """What a plain network of this kind wouldn't decay: its own list, and every vector (biases, norms)."""
+        own = getattr(self.skeleton, "no_weight_decay", set)()
+        vectors = {f"theta.{key}" for key, parameter in self.theta.items() if parameter.ndim <= 2}
+        return {f"skeleton.{name}" for name in own} | vectors
+
+
+def new_aux_net(backbone: Backbone, basis: Basis, metadata: Metadata, **training: float) -> AuxNet:
+    """A freshly initialised aux net, from torch's generator. `training`: drop_rate, drop_path_rate."""
+    skeleton = build_model(backbone, metadata.options, metadata.depth, metadata.classes, **training)
+    blocks = take_out_blocks(skeleton, backbone.stages)
+    if min(metadata.depth) < basis.rank:  # too few blocks to take each theta_k from one of its own
+        depth = tuple(max(number, basis.rank) for number in metadata.depth)
+        blocks = take_out_blocks(build_model(backbone, metadata.options, depth, metadata.classes), backbone.stages)
+    theta = {
+        f"{stage}.*.{name}": _initial([block[name] for block in blocks[stage][: basis.rank]], basis)
+        for stage in backbone.stages
+        for name in blocks[stage][0]
+    }
+    return AuxNet(skeleton, theta, backbone.stages, basis, metadata)
+
+
+def _initial(fresh: list[Tensor], basis: Basis) -> Tensor:
+    """(rank, *shape) of `rank` fresh weights. A direction of a constant weight is 0: TLEG's norms and biases."""
+
+
+    start = [
+        torch.zeros_like(weight) if direction and bool((weight == weight.flatten()[0]).all()) else weight
+        for weight, direction in zip(fresh, basis.directions, strict=True)
+    ]
+    return torch.stack(start)
+
+
+def _key(name: str) -> str:
+    """torch allows no dots in a parameter's name."""
+    return name.replace(".", "/")
+
+
+def _name(key: str) -> str:
+    return key.replace("/", ".")

@@ -1,0 +1,86 @@
+"""A timm model of a registered backbone at any depth, and the `timm.create_model` call that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from tleg_cli.errors import ConfigError, PluginError, did_you_mean
+from tleg_cli.hookspecs import Backbone
+from tleg_cli.learngene.depths import Depth, complete_depth, format_depth
+
+
+@dataclass(frozen=True)
+class TimmCall:
+    """`timm.create_model(name, **arguments)`: enough to rebuild a network without tleg."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+    def source(self) -> str:
+        """The call as a line of Python."""
+        arguments = "".join(f", {key}={value!r}" for key, value in self.arguments.items())
+        return f"timm.create_model({self.name!r}{arguments})"
+
+
+def timm_call(backbone: Backbone, options: Mapping[str, Any], depth: Depth, classes: int) -> TimmCall:
+    """The call for a network of this depth. Raises ConfigError for an option or a depth that the backbone can't have."""
+    unknown = sorted(set(options) - set(backbone.options))
+    if unknown:
+        raise ConfigError(f"backbone {backbone.name} has no option {unknown[0]!r}.{did_you_mean(unknown[0], backbone.options)}")
+    full = complete_depth(depth, backbone.usual_depth, backbone.name)
+    arguments = {
+        **backbone.arguments,
+        **backbone.options,
+        **options,
+        backbone.depth_argument: full[0] if len(full) == 1 else full,
+        "num_classes": classes,
+    }
+    return TimmCall(backbone.timm_name, arguments)
+
+
+def build_model(
+    backbone: Backbone, options: Mapping[str, Any], depth: Depth, classes: int, **training: Any
+) -> nn.Module:
+    """The freshly initialised network. `training`: drop_rate, drop_path_rate; passed where they aren't 0.
+
+    Raises ConfigError if timm refuses the arguments, PluginError if the blocks are not where the backbone says.
+    """
+    import timm
+
+    call = timm_call(backbone, options, depth, classes)
+    used = {key: value for key, value in training.items() if value}
+    try:
+        model = timm.create_model(call.name, **call.arguments, **used)
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"timm can't build {call.source()}: {reason}") from error
+    check_stages(model, backbone, complete_depth(depth, backbone.usual_depth, backbone.name))
+    return model
+
+
+def check_stages(model: nn.Module, backbone: Backbone, depth: Depth) -> None:
+    """Raises PluginError unless every stage is a list of `depth` blocks with equal parameters."""
+    for stage, blocks in zip(backbone.stages, depth, strict=True):
+        try:
+            found = model.get_submodule(stage)
+        except AttributeError:
+            raise PluginError(f"backbone {backbone.name}: {type(model).__name__} has no {stage!r}") from None
+        children = dict(found.named_children())
+        if list(children) != [str(number) for number in range(blocks)]:
+            raise PluginError(
+                f"backbone {backbone.name}: {stage!r} holds {len(children)} blocks where depth {format_depth(depth)} asks for {blocks}"
+            )
+        shapes = [{name: tuple(value.shape) for name, value in block.state_dict().items()} for block in children.values()]
+        for number, shape in enumerate(shapes):
+            odd = sorted(name for name in set(shape) | set(shapes[0]) if shape.get(name) != shapes[0].get(name))
+            if odd:
+                raise PluginError(
+                    f"backbone {backbone.name}: {stage}.{number}.{odd[0]} has shape {shape.get(odd[0])}, "
+                    f"but in block 0 it is {shapes[0].get(odd[0])}: unequal blocks can't be expanded"
+                )
+
+

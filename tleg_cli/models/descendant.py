@@ -1,0 +1,64 @@
+"""A descendant: a plain timm model that starts from the expanded learngene, or, for comparison, from scratch."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tleg_cli import plugin_manager
+from tleg_cli.errors import ConfigError
+from tleg_cli.hookspecs import Backbone
+from tleg_cli.learngene.depths import Depth, complete_depth
+from tleg_cli.learngene.expand import expand
+from tleg_cli.learngene.gene import Learngene
+from tleg_cli.models.build import build_model, timm_call
+from tleg_cli.models.model_file import ModelCard, load_strictly
+
+
+def expanded_model(learngene: Learngene, depth: Depth, classes: int | None = None, **training: float) -> nn.Module:
+    """The network of this depth with the expanded weights; with other classes its head stays freshly initialised.
+
+    `training`: drop_rate, drop_path_rate. Raises FileFormatError if the learngene doesn't fit its backbone.
+    """
+    backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
+    classes = learngene.metadata.classes if classes is None else classes
+    model = build_model(backbone, learngene.metadata.options, full_depth(learngene, depth), classes, **training)
+    weights: dict[str, Tensor] = expand(learngene, depth)
+    if classes != learngene.metadata.classes:
+        fresh = {name: value for name, value in model.state_dict().items() if in_head(backbone, name)}
+        weights = {name: value for name, value in weights.items() if not in_head(backbone, name)} | fresh
+    load_strictly(model, weights, f"learngene of {backbone.name}")
+    return model
+
+
+def in_head(backbone: Backbone, name: str) -> bool:
+    """Whether a weight belongs to the classifier."""
+    return any(name == head or name.startswith(f"{head}.") for head in backbone.head)
+
+
+def full_depth(learngene: Learngene, depth: Depth) -> Depth:
+    """A number for every stage; see complete_depth."""
+    return complete_depth(depth, learngene.metadata.depth, learngene.metadata.backbone)
+
+
+def descendant_card(learngene: Learngene, depth: Depth, classes: int, crop_pct: float, **provenance: object) -> ModelCard:
+    """What a file of this descendant says about itself."""
+    metadata = learngene.metadata
+    backbone = plugin_manager.get_backbone(metadata.backbone)
+    return ModelCard(
+        kind="descendant",
+        timm=timm_call(backbone, metadata.options, full_depth(learngene, depth), classes),
+        classes=classes,
+        image_size=metadata.image_size,
+        mean=metadata.mean,
+        std=metadata.std,
+        crop_pct=crop_pct,
+        provenance={"backbone": backbone.name, "learngene": dict(metadata.provenance), **provenance},
+    )
+
+
+def check_image_size(learngene: Learngene, image_size: int) -> None:
+    """Raises ConfigError unless images have the size that the learngene's positions were made for."""
+    if learngene.metadata.image_size != image_size:
+        raise ConfigError(
+            f"data.image_size is {image_size}, but the learngene was trained at {learngene.metadata.image_size} pixels: set it to that"
+        )
