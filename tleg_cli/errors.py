@@ -12,6 +12,8 @@ EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: a checkpoint is written, run t
 class TlegError(Exception):
     """A mistake outside this program. Its text is the whole message: one line, no traceback."""
 
+    exit_code = EXIT_USER_ERROR
+
 
 class ConfigError(TlegError):
     """A preset, a config file, `--set` or an option says something that can't be."""
@@ -30,7 +32,9 @@ class PluginError(TlegError):
 
 
 class Preempted(TlegError):
-    """The run was asked to stop; its checkpoint is written (exit code 75)."""
+    """The run was asked to stop; its checkpoint is written."""
+
+    exit_code = EXIT_PREEMPTED
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

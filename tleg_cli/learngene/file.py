@@ -158,7 +158,10 @@ def _metadata(values: Mapping[str, Any]) -> Metadata:
     mean, std = (tuple(float(number) for number in values[key]) for key in ("mean", "std"))
     if not all(math.isfinite(number) for number in mean + std):
         raise ValueError("metadata mean or std is not finite")
-    return Metadata(**{**values, "depth": depth, "mean": mean, "std": std})
+    crop_pct = float(values["crop_pct"])
+    if not 0 < crop_pct <= 1:
+        raise ValueError(f"metadata crop_pct = {crop_pct} is not in 0..1")
+    return Metadata(**{**values, "depth": depth, "mean": mean, "std": std, "crop_pct": crop_pct})
 
 
 def _plain(values: Mapping[str, Any]) -> Any:

@@ -24,6 +24,7 @@ class Metadata:
     image_size: int  # pixels, square
     mean: tuple[float, ...]  # of the normalisation, for pixels in 0..1, one per channel
     std: tuple[float, ...]
+    crop_pct: float = 0.875  # of evaluation: image_size / (the shorter side after resizing)
     provenance: Mapping[str, Any] = field(default_factory=dict)  # who made it: versions, command, data, scores
 
 

@@ -75,9 +75,9 @@ def _initial(fresh: list[Tensor], basis: Basis) -> Tensor:
 
 
 def _key(name: str) -> str:
-    """torch allows no dots in a parameter's name."""
-    return name.replace(".", "/")
+    """torch allows no dots in a parameter's name, and timm reads a `*` in one as a pattern."""
+    return name.replace(".", "/").replace("*", "#")
 
 
 def _name(key: str) -> str:
-    return key.replace("/", ".")
+    return key.replace("/", ".").replace("#", "*")

@@ -62,3 +62,8 @@ def check_image_size(learngene: Learngene, image_size: int) -> None:
         raise ConfigError(
             f"data.image_size is {image_size}, but the learngene was trained at {learngene.metadata.image_size} pixels: set it to that"
         )
+
+
+def descendant_folder(depth: Depth) -> str:
+    """`depth-06`, `depth-2-2-18-2`: sorts as the depths do, and is a name on every file system."""
+    return "depth-" + "-".join(f"{number:02d}" if len(depth) == 1 else str(number) for number in depth)

@@ -112,3 +112,13 @@ def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], where: str) -
                 f"expects {expected.get(name, 'no such weight')}"
             )
     model.load_state_dict(dict(weights), strict=True)
+
+
+def load_card(card: ModelCard) -> nn.Module:
+    """The freshly initialised network of a card. Raises FileFormatError if this timm can't build it."""
+    import timm
+
+    try:
+        return timm.create_model(card.timm.name, **card.timm.arguments)
+    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
+        raise FileFormatError(f"timm can't build {card.timm.source()}: {error}") from error

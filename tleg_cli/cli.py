@@ -1,0 +1,74 @@
+"""The `tleg` command: subcommands by name, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from tleg_cli import __version__
+from tleg_cli.commands.doctor import doctor
+from tleg_cli.commands.evaluate import evaluate
+from tleg_cli.commands.expand import expand
+from tleg_cli.commands.prepare import prepare
+from tleg_cli.commands.presets import presets
+from tleg_cli.commands.train_aux import train_aux
+from tleg_cli.commands.train_des import train_des
+from tleg_cli.commands.train_teacher import train_teacher
+from tleg_cli.errors import TlegError
+
+COMMANDS = {
+    "prepare": prepare,
+    "train-teacher": train_teacher,
+    "train-aux": train_aux,
+    "expand": expand,
+    "train-des": train_des,
+    "evaluate": evaluate,
+    "presets": presets,
+    "doctor": doctor,
+}
+
+app = typer.Typer(
+    name="tleg",
+    help="Train one learngene, grow vision transformers of any depth from it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, function in COMMANDS.items():
+    app.command(name)(function)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tleg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Show the version and leave.", callback=_version, is_eager=True),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line: 0 done, 1 the user can fix it, 2 usage, 75 stopped with a checkpoint written."""
+    try:
+        app()
+    except TlegError as error:
+        _tell(error)
+        sys.exit(error.exit_code)
+
+
+def _tell(error: TlegError) -> None:
+    if "RANK" in os.environ:
+        from tleg_cli.training.launch import report_to_launcher
+
+        if report_to_launcher(error):
+            return
+    line = " ".join(str(error).split())
+    prefix = "" if error.exit_code != 1 else "error: "
+    typer.echo(f"{prefix}{line}", err=True)

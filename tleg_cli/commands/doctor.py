@@ -1,0 +1,34 @@
+"""`tleg doctor`: what this machine has, ready to paste into a bug report; or whether a data file is whole."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tleg_cli.commands import options as o
+
+
+def doctor(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE.beton]", help="Check this data file: decode every image.")] = None,
+    json: o.Json = False,
+) -> None:
+    """Show versions, FFCV, CUDA and plugins, ready to paste; or check a data file that `tleg prepare` wrote.
+
+    Example: tleg doctor /fast/imagenet/train.beton
+    """
+    from tleg_cli.report.summary import print_json, print_table
+
+    if file is None:
+        from tleg_cli.report.machine import machine_facts
+
+        facts = machine_facts()
+    else:
+        from dataclasses import asdict
+
+        from tleg_cli.data.beton import verify_beton
+
+        facts = {key: value for key, value in asdict(verify_beton(file)).items()}
+    if json:
+        print_json(facts)
+    else:
+        print_table(str(file or "tleg doctor"), ["", ""], [[key, str(value)] for key, value in facts.items()])

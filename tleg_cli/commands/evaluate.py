@@ -1,0 +1,50 @@
+"""`tleg evaluate`: the score of a network, or of a learngene at any depth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tleg_cli.commands import options as o
+from tleg_cli.commands.training import in_processes, pick_device
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="What tleg wrote: a descendant, a teacher or a learngene.")],
+    data: Annotated[str, typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name.")],
+    depth: Annotated[str | None, typer.Option("--depth", help="Of a learngene: expand it to this depth. Default: the aux net's.")] = None,
+    split: Annotated[str, typer.Option("--split", help="val or train.")] = "val",
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 128,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Loader workers for each process.")] = 4,
+    precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16.")] = "fp32",
+    gpus: o.Gpus = 1,
+    device: o.Device = "auto",
+    json: o.Json = False,
+) -> None:
+    """Score a network on images: top-1, top-5 and loss, every image counted once.
+
+    Example: tleg evaluate runs/small-des/depth-06/model.safetensors --data /fast/imagenet
+    """
+    from tleg_cli.errors import ConfigError
+    from tleg_cli.report.summary import print_json, print_table
+    from tleg_cli.training.launch import Processes
+
+    if split not in ("val", "train"):
+        raise ConfigError(f"--split {split!r} is unknown; write val or train")
+    if precision not in ("fp32", "bf16", "fp16"):
+        raise ConfigError(f"--precision {precision!r} is unknown; write fp32, bf16 or fp16")
+
+    def score(world: object, screen: object) -> dict[str, object]:
+        from tleg_cli.training.evaluate_file import evaluate_file
+
+        return evaluate_file(model, data, depth, split, batch_size, workers, precision, world)
+
+    def report(scores: dict[str, object]) -> None:
+        if json:
+            print_json(scores)
+            return
+        rows = [[name, f"{scores[name]:.2f} %"] for name in ("top1", "top5")]
+        rows += [["loss", f"{scores['loss']:.4f}"], ["images", f"{scores['images']:,}"]]
+        print_table(f"{model} on {data} ({split})", ["", ""], rows)
+
+    in_processes(Processes(gpus, pick_device(device, gpus)), Path("evaluate"), (), score, report)

@@ -1,0 +1,41 @@
+"""`tleg expand`: descendants from a learngene, without training."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tleg_cli.commands import options as o
+
+
+def expand(
+    learngene: Annotated[Path, typer.Argument(help="A learngene.pt or learngene.safetensors.")],
+    depth: Annotated[str, typer.Option("--depth", help="6, 3,6,9, 3-12 or 2:2:18:2.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A .safetensors file for one depth, a folder for any number. Default: beside the learngene.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    json: o.Json = False,
+) -> None:
+    """Grow networks of any depth from a learngene; timm loads what this writes.
+
+    Example: tleg expand learngene.pt --depth 6
+    """
+    from tleg_cli import plugin_manager
+    from tleg_cli.learngene.depths import parse_depths
+    from tleg_cli.learngene.file import read_learngene
+    from tleg_cli.models.grow import grow
+    from tleg_cli.report.summary import print_json, print_table
+
+    depths = parse_depths(depth)
+    gene = read_learngene(learngene, plugin_manager.bases())
+    grown = grow(gene, depths, learngene, out, force=force)
+    if json:
+        print_json([one.as_dict() for one in grown])
+        return
+    print_table(
+        f"{gene.metadata.backbone} from {learngene} ({gene.parameters():,} parameters stored)",
+        ["file", "depth", "parameters"],
+        [[str(one.file), one.depth, f"{one.parameters:,}"] for one in grown],
+    )
+    typer.echo(f"\nIn Python: {grown[0].create.removesuffix(')')}, checkpoint_path={str(grown[0].file)!r})")

@@ -1,0 +1,33 @@
+"""`tleg presets`: what is shipped, and what it says."""
+
+from typing import Annotated
+
+import typer
+
+from tleg_cli.commands import options as o
+
+
+def presets(
+    name: Annotated[str | None, typer.Argument(help="Print this preset, to read or to start a config of one's own.")] = None,
+    settings: o.Settings = None,
+    json: o.Json = False,
+) -> None:
+    """List the presets, or print one. With --set or --json the resolved config is printed.
+
+    Example: tleg presets digits > mine.yaml
+    """
+    from tleg_cli.config_file import dump_yaml, load_config, preset_names, preset_text
+    from tleg_cli.report.summary import print_json, print_table
+
+    if name is None:
+        about = {known: preset_text(known).splitlines()[0].lstrip("# ") for known in preset_names()}
+        if json:
+            print_json(about)
+        else:
+            print_table("presets", ["name", "for"], [[known, text] for known, text in about.items()])
+    elif json:
+        print_json(load_config(name, settings or ()).model_dump(mode="json"))
+    elif settings:
+        typer.echo(dump_yaml(load_config(name, settings)), nl=False)
+    else:
+        typer.echo(preset_text(name), nl=False)

@@ -1,0 +1,63 @@
+"""`tleg expand` as a library call: untrained descendants of several depths, written as files that timm loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tleg_cli.atomic import file_hash
+from tleg_cli.errors import ConfigError, TlegError
+from tleg_cli.learngene.depths import Depth, format_depth
+from tleg_cli.learngene.gene import Learngene
+from tleg_cli.models.descendant import descendant_card, descendant_folder, expanded_model, full_depth
+from tleg_cli.models.model_file import write_model
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One file that was written. create: the `timm.create_model` call that builds its network."""
+
+    file: Path
+    depth: str
+    parameters: int
+    create: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"file": str(self.file), "depth": self.depth, "parameters": self.parameters, "create": self.create}
+
+
+def grow(learngene: Learngene, depths: Sequence[Depth], source: Path, out: Path | None, *, force: bool = False) -> list[Grown]:
+    """Writes one network for each depth: into `out`, or beside `source`, the learngene's file.
+
+    Raises TlegError for a file that is there already (unless `force`), before any is written.
+    """
+    files = _files(depths, source, out)
+    there = [file for file in files if file.exists()]
+    if there and not force:
+        raise TlegError(f"{there[0]} is there already; choose another --out, or replace it with --force")
+    origin = {"file": source.name, "sha256": file_hash(source)}
+    return [_grow_one(learngene, depth, file, origin) for depth, file in zip(depths, files, strict=True)]
+
+
+def _files(depths: Sequence[Depth], source: Path, out: Path | None) -> list[Path]:
+    if out is not None and out.suffix and not out.is_dir():
+        if out.suffix != SUFFIX:
+            raise ConfigError(f"--out {out}: networks are written as {SUFFIX}; give such a file, or a folder")
+        if len(depths) > 1:
+            raise ConfigError(f"--out {out} is one file for {len(depths)} depths; give a folder")
+        return [out]
+    folder = source.parent if out is None else out
+    return [folder / f"{source.stem}-{descendant_folder(depth)}{SUFFIX}" for depth in depths]
+
+
+def _grow_one(learngene: Learngene, depth: Depth, file: Path, origin: dict[str, str]) -> Grown:
+    metadata = learngene.metadata
+    model = expanded_model(learngene, depth)
+    card = descendant_card(learngene, depth, metadata.classes, metadata.crop_pct, expanded_from=origin)
+    write_model(file, model.state_dict(), card)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Grown(file, format_depth(full_depth(learngene, depth)), parameters, card.timm.source())

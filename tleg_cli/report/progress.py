@@ -1,0 +1,91 @@
+"""Training as it happens, on rank 0's stderr: a bar where a person looks on, one line an epoch where a file does."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tleg_cli.training.optim import Plan
+
+_REFRESH = 0.5  # seconds between two readings of the loss: each waits for the device
+
+
+@dataclass
+class Screen:
+    """Shows one training after another. `quiet` for every rank but the first."""
+
+    quiet: bool = False
+    console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
+    progress: Progress | None = None
+    task: TaskID | None = None
+    plan: Plan | None = None
+    first_step: int = 0
+    began: float = 0.0
+    looked: float = 0.0
+    best: str = ""
+
+    def start(self, plan: Plan, done: int) -> None:
+        """A training of `plan` begins, `done` steps of it taken earlier."""
+        self.plan, self.first_step, self.began, self.best = plan, done, time.monotonic(), ""
+        if self.quiet:
+            return
+        self.say(
+            f"{plan.epochs} epochs of {plan.steps_per_epoch} steps, {plan.global_batch} images a step, "
+            f"lr {plan.lr:.3g}, {plan.steps * plan.global_batch:,} images in all"
+        )
+        if self.console.is_terminal:
+            self.progress = Progress(*_columns(), console=self.console, transient=True)
+            self.task = self.progress.add_task("", total=plan.steps, completed=done, note="")
+            self.progress.start()
+
+    def step(self, step: int, loss: Tensor, lr: float) -> None:
+        """`step` steps are taken."""
+        now = time.monotonic()
+        if self.progress is None or self.plan is None or self.task is None or now - self.looked < _REFRESH:
+            return
+        self.looked = now
+        speed = (step - self.first_step) * self.plan.global_batch / (now - self.began)
+        epoch = min(step // self.plan.steps_per_epoch + 1, self.plan.epochs)
+        note = f"loss {float(loss):.3f}  {self.best}{speed:,.0f} images/s"
+        self.progress.update(self.task, completed=step, description=f"epoch {epoch}/{self.plan.epochs}", note=note)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """An epoch has ended."""
+        self.best = f"top-1 {record['top1']:.1f} %  "
+        parts = [f"epoch {record['epoch']:>3}"]
+        if "loss" in record:
+            parts.append(f"loss {record['loss']:.4f}")
+        parts.append(f"top-1 {record['top1']:.2f} %")
+        if "ema_top1" in record:
+            parts.append(f"EMA {record['ema_top1']:.2f} %")
+        if "images_per_second" in record:
+            parts.append(f"{record['images_per_second']:,.0f} images/s")
+        self.say("  ".join(parts))
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self.quiet:
+            self.console.print(text, markup=False, highlight=False)
+
+    def stop(self) -> None:
+        """The training has ended, well or not."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )

@@ -1,0 +1,66 @@
+"""What a finished training says: a table for a person, one JSON object for a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; NaN would not be JSON and is refused."""
+    json.dump(value, sys.stdout, indent=1, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout, the first column to the left, numbers to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=True).print(table)
+
+
+def report_run(summary: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+    """A teacher or an aux net."""
+    if as_json:
+        print_json(summary)
+        return
+    if summary["kind"] == "aux":
+        title = f"learngene of depth {summary['depth']}: {summary['learngene_parameters']:,} parameters"
+    else:
+        title = f"teacher {summary['model']}: {summary['parameters']:,} parameters"
+    rows = [["top-1", _percent(summary["final_top1"])], ["file", str(folder / summary["file"])]]
+    if "ema_top1" in summary:
+        rows.insert(1, ["top-1 (EMA)", _percent(summary["ema_top1"][-1])])
+    print_table(title, ["", ""], rows)
+
+
+def report_family(family: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+    """Descendants, one row each."""
+    if as_json:
+        print_json(family)
+        return
+    rows = [
+        [
+            one["depth"],
+            f"{one['parameters'] / 1e6:.3f} M",
+            _percent(one.get("zero_epoch_top1")),
+            _percent(one["top1"][0] if one["top1"] else None),
+            _percent(one["final_top1"]),
+        ]
+        for one in family["descendants"]
+    ]
+    columns = ["depth", "parameters", "top-1 untrained", "after 1 epoch", "at the end"]
+    print_table(f"descendants from {family['init']}: {folder}", columns, rows)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} %"

@@ -1,0 +1,97 @@
+"""The processes of a run: who this one is, and the few things that they do together. The same code for one process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tleg_cli.errors import ConfigError
+
+FIRST_TIMEOUT = timedelta(minutes=10)  # the first step compiles and may wait for a slow disk
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all. rank 0 is the one that writes and shows."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+
+@contextlib.contextmanager
+def join_world(device: str) -> Iterator[World]:
+    """The World of this process, from torchrun's environment if there is one; left again when the block ends.
+
+    device: "cuda" or "cpu". Sets the CUDA device before anything can touch another. Raises ConfigError without CUDA.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = _device(device)
+    if size == 1:
+        yield World(0, 1, chosen)
+        return
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=FIRST_TIMEOUT)
+    try:
+        yield World(dist.get_rank(), size, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(device: str) -> torch.device:
+    if device == "cpu":
+        return torch.device("cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    check_cuda(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def check_cuda(gpus: int) -> None:
+    """Raises ConfigError unless this machine has that many GPUs."""
+    if not torch.cuda.is_available():
+        raise ConfigError("no CUDA GPU is available here; add --device cpu to train on the processor")
+    if torch.cuda.device_count() < gpus:
+        raise ConfigError(f"--gpus {gpus}, but this machine has {torch.cuda.device_count()}")
+
+
+def sum_over_ranks(values: Tensor, world: World) -> Tensor:
+    """The element-wise sum over all ranks, on each of them."""
+    if world.size > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def from_main(value: Any, world: World) -> Any:
+    """What rank 0 has, on every rank."""
+    if world.size == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def wait_for_all(world: World) -> None:
+    """Returns when every rank has come here."""
+    if world.size > 1:
+        dist.barrier()
+
+
+def replicate(model: nn.Module, world: World) -> nn.Module:
+    """The model, its gradients averaged over the ranks at each backward pass."""
+    if world.size == 1:
+        return model
+    ids = [world.device.index] if world.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)

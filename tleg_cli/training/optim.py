@@ -1,0 +1,80 @@
+"""Optimiser and learning rate of a recipe; timm makes both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tleg_cli.config import Recipe
+from tleg_cli.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The figures that follow from a recipe, the data and the processes; shown at the start and saved."""
+
+    images_per_epoch: int  # that a step sees, over all ranks
+    global_batch: int  # images per step
+    steps_per_epoch: int
+    epochs: int  # cooldown included
+    lr: float  # the highest, after scaling
+
+    @property
+    def steps(self) -> int:
+        return self.steps_per_epoch * self.epochs
+
+
+def plan_training(recipe: Recipe, batches: int, world_size: int) -> Plan:
+    """batches: what one rank's loader yields in an epoch. Raises ConfigError if they make no whole step."""
+    steps = batches // recipe.accumulation
+    if steps == 0:
+        raise ConfigError(f"an epoch has {batches} batches, too few for accumulation = {recipe.accumulation}; lower it or batch_size")
+    global_batch = recipe.batch_size * world_size * recipe.accumulation
+    scale = global_batch / recipe.lr_batch if recipe.lr_batch else 1.0
+    return Plan(steps * global_batch, global_batch, steps, recipe.epochs + recipe.cooldown_epochs, recipe.lr * scale)
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+    """timm's optimiser; vectors (biases, norms) and what the model names are not decayed. Raises ConfigError for its name."""
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    if recipe.optimizer.lower() not in list_optimizers():
+        raise ConfigError(f"optimizer {recipe.optimizer!r} is unknown to timm; timm.optim.list_optimizers() lists them")
+    options = {"betas": recipe.betas} if "adam" in recipe.optimizer.lower() else {}
+    return create_optimizer_v2(
+        model,
+        opt=recipe.optimizer,
+        lr=lr,
+        weight_decay=recipe.weight_decay,
+        eps=recipe.eps,
+        layer_decay=recipe.layer_decay,
+        **options,
+    )
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, plan: Plan) -> Callable[[int], float]:
+    """A function that sets the rate for a step (from 0) and returns it: linear warm-up, cosine to min_lr, cooldown.
+
+    timm's CosineLRScheduler, which is a function of the step: there is no state to save.
+    """
+    from timm.scheduler import CosineLRScheduler
+
+    moves = plan.steps_per_epoch if recipe.schedule == "step" else 1
+    scheduler = CosineLRScheduler(
+        optimizer,
+        t_initial=max(2, recipe.epochs * moves),  # timm warns at 1, where there is nothing to move
+        lr_min=recipe.min_lr,
+        warmup_t=round(recipe.warmup_epochs * moves),
+        warmup_lr_init=recipe.warmup_lr,
+        cycle_limit=1,
+        t_in_epochs=False,
+    )
+
+    def set_rate(step: int) -> float:
+        scheduler.step_update(step if recipe.schedule == "step" else step // plan.steps_per_epoch)
+        return max(group["lr"] for group in optimizer.param_groups)
+
+    return set_rate

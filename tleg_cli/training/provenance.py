@@ -1,0 +1,28 @@
+"""Where a result comes from: versions, command, data and scores, as plain values for every file that leaves a run."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+PACKAGES = ("tleg", "torch", "timm")
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """`facts`, with the versions, the command line and the time (UTC) of this moment."""
+    return {
+        **facts,
+        "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "command": " ".join(["tleg", *sys.argv[1:]]),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def scores_of(history: list[dict[str, Any]]) -> Mapping[str, Any]:
+    """The last record's scores."""
+    last = history[-1] if history else {}
+    return {name: last[name] for name in ("epoch", "top1", "top5", "ema_top1") if name in last}

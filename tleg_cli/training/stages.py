@@ -1,0 +1,167 @@
+"""The three trainings as one library call each: teacher, aux net (stage 1), descendants (stage 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tleg_cli import plugin_manager
+from tleg_cli.atomic import file_hash
+from tleg_cli.config import Config
+from tleg_cli.errors import ConfigError
+from tleg_cli.learngene.basis import get_basis
+from tleg_cli.learngene.depths import Depth, complete_depth, format_depth, parse_depths
+from tleg_cli.learngene.file import read_learngene, write_learngene
+from tleg_cli.learngene.gene import Learngene, Metadata
+from tleg_cli.models.aux_net import AuxNet, new_aux_net
+from tleg_cli.models.build import build_model
+from tleg_cli.models.descendant import check_image_size, descendant_card, descendant_folder, expanded_model, full_depth
+from tleg_cli.models.model_file import write_model
+from tleg_cli.models.teacher import ask, load_teacher, new_teacher
+from tleg_cli.training.distributed import World
+from tleg_cli.training.fit import State, Watch
+from tleg_cli.training.losses import Objective, distill_from, label_loss
+from tleg_cli.training.provenance import provenance, scores_of
+from tleg_cli.training.run import Setting, Summary, setting, train_in
+from tleg_cli.training.run_folder import write_summary
+
+
+def train_teacher(config: Config, out: Path, world: World, watch: Watch, allow_changed: Sequence[str] = ()) -> Summary:
+    """Trains an ancestor from scratch on labels and writes `out/teacher.safetensors`. Raises ConfigError without a recipe."""
+    recipe = config.teacher.recipe
+    if recipe is None:
+        raise ConfigError("this preset has no teacher.recipe: its ancestor comes pretrained; add one, or use --preset digits")
+    with setting(config, world, watch, allow_changed) as shared:
+        model, card = new_teacher(config.teacher, config.data, len(shared.data.classes))
+
+        def finish(state: State) -> Mapping[str, Any]:
+            facts = provenance(data=config.data.path, **scores_of(state.history))
+            write_model(out / "teacher.safetensors", model.net.state_dict(), replace(card, provenance=facts))
+            return {"kind": "teacher", "model": card.timm.name, "parameters": _count(model), "file": "teacher.safetensors"}
+
+        inputs = {"command": "train-teacher", "teacher": config.teacher.model_dump(mode="json", exclude={"recipe", "weights"})}
+        return train_in(out, shared, recipe, inputs, lambda: (model, label_loss), finish)
+
+
+def train_aux(config: Config, out: Path, world: World, watch: Watch, allow_changed: Sequence[str] = ()) -> Summary:
+    """Stage 1: trains an aux net by distilling the ancestor; writes `out/learngene.pt`, with EMA also learngene_ema.pt."""
+    backbone = plugin_manager.get_backbone(config.backbone.name)
+    basis = get_basis(config.basis)
+    depth = complete_depth(parse_depths(config.aux.depth)[0], backbone.usual_depth, backbone.name)
+    training = {"drop_rate": config.aux.drop_rate, "drop_path_rate": config.aux.drop_path}
+    with setting(config, world, watch, allow_changed) as shared:
+        metadata = _metadata(config, depth, len(shared.data.classes))
+
+        def make() -> tuple[nn.Module, Objective]:
+            model = new_aux_net(backbone, basis, metadata, **training)
+            teacher = load_teacher(config.teacher, config.data, metadata.classes).to(world.device)
+            return model, distill_from(partial(ask, teacher), config.aux.distillation)
+
+        def finish(state: State) -> Mapping[str, Any]:
+            facts = provenance(data=config.data.path, teacher=config.teacher.model, seed=config.seed, **scores_of(state.history))
+            files = {"learngene.pt": state.model} | ({"learngene_ema.pt": state.ema.module} if state.ema else {})
+            for name, model in files.items():
+                assert isinstance(model, AuxNet)
+                gene = model.learngene()
+                write_learngene(replace(gene, metadata=replace(metadata, provenance=facts)), out / name)
+            stored = sum(tensor.numel() for tensor in state.model.parameters())
+            return {"kind": "aux", "depth": format_depth(depth), "learngene_parameters": stored, "file": "learngene.pt"}
+
+        inputs = {"command": "train-aux", "depth": format_depth(depth), "teacher": _teacher_identity(config)}
+        inputs["distillation"] = config.aux.distillation.model_dump(mode="json")
+        return train_in(out, shared, config.aux, inputs, make, finish)
+
+
+def train_descendants(
+    config: Config,
+    learngene_file: Path,
+    depths: Sequence[Depth],
+    out: Path,
+    world: World,
+    watch: Watch,
+    allow_changed: Sequence[str] = (),
+    *,
+    scratch: bool = False,
+) -> Summary:
+    """Stage 2: one descendant for each depth, in `out/depth-NN`, from the expanded learngene or, if `scratch`, without it.
+
+    Raises ConfigError where preset and learngene speak of different networks.
+    """
+    learngene = read_learngene(learngene_file, plugin_manager.bases())
+    _check_fits(config, learngene)
+    source = {"file": learngene_file.name, "sha256": file_hash(learngene_file)}
+    with setting(config, world, watch, allow_changed) as shared:
+        results = [_train_descendant(shared, learngene, source, depth, out, scratch=scratch) for depth in depths]
+    family = {"kind": "family", "init": "scratch" if scratch else "learngene", "descendants": results}
+    if world.main:
+        write_summary(out / "summary.json", family)
+    return family
+
+
+def _train_descendant(
+    shared: Setting, learngene: Learngene, source: Mapping[str, str], depth: Depth, out: Path, *, scratch: bool
+) -> Summary:
+    config, classes = shared.config, len(shared.data.classes)
+    name = format_depth(depth)
+    recipe = config.descendant.recipe_at(name)
+    init = "scratch" if scratch else "learngene"
+    training = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
+    folder = out / descendant_folder(depth)
+    shared.watch.say(f"depth {name} from {init}")
+
+    def make() -> tuple[nn.Module, Objective]:
+        if not scratch:
+            return expanded_model(learngene, depth, classes, **training), label_loss
+        backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
+        return build_model(backbone, learngene.metadata.options, full_depth(learngene, depth), classes, **training), label_loss
+
+    def finish(state: State) -> Mapping[str, Any]:
+        facts = provenance(init=init, data=config.data.path, seed=config.seed, **scores_of(state.history))
+        card = descendant_card(learngene, depth, classes, config.data.crop_pct, training=facts)
+        write_model(folder / "model.safetensors", state.model.state_dict(), card)
+        if state.ema is not None:
+            write_model(folder / "model_ema.safetensors", state.ema.module.state_dict(), card)
+        return {"kind": "descendant", "depth": name, "init": init, "parameters": _count(state.model), "file": "model.safetensors"}
+
+    inputs = {"command": "train-des", "depth": name, "init": init, "learngene": dict(source)}
+    return train_in(folder, shared, recipe, inputs, make, finish, evaluate_first=True)
+
+
+def _metadata(config: Config, depth: Depth, classes: int) -> Metadata:
+    data = config.data
+    name, options = config.backbone.name, config.backbone.options
+    return Metadata(name, options, depth, classes, data.image_size, data.mean, data.std, data.crop_pct)
+
+
+def _teacher_identity(config: Config) -> dict[str, Any]:
+    """The teacher by what it is: a file by its content, so that a moved one is the same and a new one isn't."""
+    section = config.teacher.model_dump(mode="json", exclude={"recipe", "weights"})
+    weights = config.teacher.weights
+    if weights:
+        path = Path(weights)
+        if not path.is_file():
+            raise ConfigError(f"no teacher at {weights}; train one with `tleg train-teacher`, or give --teacher FILE")
+        section["sha256"] = file_hash(path)
+    return section
+
+
+def _check_fits(config: Config, learngene: Learngene) -> None:
+    metadata = learngene.metadata
+    check_image_size(learngene, config.data.image_size)
+    for what, ours, its in (
+        ("backbone", config.backbone.name, metadata.backbone),
+        ("backbone.options", dict(config.backbone.options), dict(metadata.options)),
+        ("data.mean", list(config.data.mean), list(metadata.mean)),
+        ("data.std", list(config.data.std), list(metadata.std)),
+    ):
+        if ours != its:
+            raise ConfigError(f"the preset's {what} is {ours}, but the learngene was trained with {its}; use the preset it was trained with")
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
