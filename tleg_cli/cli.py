@@ -8,6 +8,7 @@ import sys
 import typer
 
 from tleg_cli import __version__
+from tleg_cli.commands.compare import compare
 from tleg_cli.commands.doctor import doctor
 from tleg_cli.commands.evaluate import evaluate
 from tleg_cli.commands.expand import expand
@@ -24,6 +25,7 @@ COMMANDS = {
     "train-aux": train_aux,
     "expand": expand,
     "train-des": train_des,
+    "compare": compare,
     "evaluate": evaluate,
     "presets": presets,
     "doctor": doctor,
@@ -49,7 +51,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", help="Show the version and leave.", callback=_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Show the version and leave.", callback=_version, is_eager=True
+    ),
 ) -> None:
     pass
 

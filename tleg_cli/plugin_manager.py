@@ -39,7 +39,10 @@ def load() -> tuple[pluggy.PluginManager, tuple[PluginReport, ...]]:
     """The manager with every plugin that could be loaded, and a report on each, in a fixed order."""
     manager = pluggy.PluginManager("tleg")
     manager.add_hookspecs(Hooks)
-    reports = [_register(manager, name, __version__, "built in", functools.partial(importlib.import_module, name)) for name in BUILT_IN]
+    reports = [
+        _register(manager, name, __version__, "built in", functools.partial(importlib.import_module, name))
+        for name in BUILT_IN
+    ]
     for entry in _wanted_entry_points():
         version = entry.dist.version if entry.dist else "?"
         source = f"{entry.dist.name if entry.dist else '?'} ({entry.value})"
@@ -83,7 +86,9 @@ def _collect(hook: str, kind: type[Item], name_of: Callable[[Item], str]) -> dic
                 raise PluginError(f"plugin {plugin}: {hook} returned {item!r}, which is no {kind.__name__}")
             name = name_of(item)
             if name in found:
-                raise PluginError(f"{name!r} is claimed by two plugins: {owner[name]} and {plugin}; set {LIMIT} to load one")
+                raise PluginError(
+                    f"{name!r} is claimed by two plugins: {owner[name]} and {plugin}; set {LIMIT} to load one"
+                )
             found[name], owner[name] = item, plugin
     return found
 
@@ -108,3 +113,11 @@ def get_backbone(name: str) -> Backbone:
         return known[name]
     failed = [f" Plugin {report.name} could not be loaded: {report.error}." for report in load()[1] if report.error]
     raise ConfigError(f"backbone {name!r} is unknown.{did_you_mean(name, known)}{''.join(failed)}")
+
+
+@functools.cache
+def bases() -> tuple[Any, ...]:
+    """Every registered basis beside the built-in ones."""
+    from tleg_cli.learngene.basis import Basis
+
+    return tuple(_collect("tleg_bases", Basis, lambda basis: basis.name).values())

@@ -11,9 +11,13 @@ from tleg_cli.commands import options as o
 def compare(
     aux: Annotated[Path, typer.Option("--aux", help="The run folder of `tleg train-aux`.")],
     family: Annotated[Path, typer.Option("--family", help="The run folder of `tleg train-des`.")],
-    scratch: Annotated[Path, typer.Option("--scratch", help="That of `tleg train-des --init scratch`, at the same depths.")],
+    scratch: Annotated[
+        Path, typer.Option("--scratch", help="That of `tleg train-des --init scratch`, at the same depths.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Where summary.json and comparison.png go.")],
-    seconds: Annotated[float | None, typer.Option("--seconds", help="Recorded in place of the sum of the runs' seconds.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", help="Recorded in place of the sum of the runs' seconds.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Compare descendants with the same networks from scratch: a table, summary.json and a plot.

@@ -9,7 +9,9 @@ from tleg_cli.commands import options as o
 
 
 def doctor(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE.beton]", help="Check this data file: decode every image.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.beton]", help="Check this data file: decode every image.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Show versions, FFCV, CUDA and plugins, ready to paste; or check a data file that `tleg prepare` wrote.
@@ -27,7 +29,7 @@ def doctor(
 
         from tleg_cli.data.beton import verify_beton
 
-        facts = {key: value for key, value in asdict(verify_beton(file)).items()}
+        facts = asdict(verify_beton(file))
     if json:
         print_json(facts)
     else:

@@ -1,18 +1,28 @@
 """`tleg evaluate`: the score of a network, or of a learngene at any depth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tleg_cli.commands import options as o
 from tleg_cli.commands.training import in_processes, pick_device
 
+if TYPE_CHECKING:
+    from tleg_cli.report.progress import Screen
+    from tleg_cli.training.distributed import World
+
+
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="What tleg wrote: a descendant, a teacher or a learngene.")],
-    data: Annotated[str, typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name.")],
-    depth: Annotated[str | None, typer.Option("--depth", help="Of a learngene: expand it to this depth. Default: the aux net's.")] = None,
+    data: Annotated[
+        str,
+        typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name."),
+    ],
+    depth: Annotated[
+        str | None, typer.Option("--depth", help="Of a learngene: expand it to this depth. Default: the aux net's.")
+    ] = None,
     split: Annotated[str, typer.Option("--split", help="val or train.")] = "val",
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 128,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Loader workers for each process.")] = 4,
@@ -34,12 +44,12 @@ def evaluate(
     if precision not in ("fp32", "bf16", "fp16"):
         raise ConfigError(f"--precision {precision!r} is unknown; write fp32, bf16 or fp16")
 
-    def score(world: object, screen: object) -> dict[str, object]:
+    def score(world: "World", screen: "Screen") -> dict[str, Any]:
         from tleg_cli.training.evaluate_file import evaluate_file
 
         return evaluate_file(model, data, depth, split, batch_size, workers, precision, world)
 
-    def report(scores: dict[str, object]) -> None:
+    def report(scores: dict[str, Any]) -> None:
         if json:
             print_json(scores)
             return

@@ -12,7 +12,10 @@ def expand(
     learngene: Annotated[Path, typer.Argument(help="A learngene.pt or learngene.safetensors.")],
     depth: Annotated[str, typer.Option("--depth", help="6, 3,6,9, 3-12 or 2:2:18:2.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="A .safetensors file for one depth, a folder for any number. Default: beside the learngene.")
+        Path | None,
+        typer.Option(
+            "--out", help="A .safetensors file for one depth, a folder for any number. Default: beside the learngene."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     json: o.Json = False,

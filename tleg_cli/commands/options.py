@@ -7,10 +7,12 @@ import typer
 
 Preset = Annotated[str, typer.Option("--preset", help="A preset's name (see `tleg presets`) or a config file.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the config, as in aux.epochs=5.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the config, as in aux.epochs=5."),
 ]
 Data = Annotated[
-    str | None, typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name.")
+    str | None,
+    typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name."),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder. Default: runs/PRESET-COMMAND.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Overrides the preset's seed.")]
@@ -19,9 +21,12 @@ Device = Annotated[str, typer.Option("--device", help="cuda, cpu, or auto: cuda 
 Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Machines that train together.")]
 NodeRank = Annotated[int | None, typer.Option("--node-rank", min=0, help="Which of them this one is, from 0.")]
 Endpoint = Annotated[str | None, typer.Option("--rdzv-endpoint", metavar="HOST:PORT", help="Where the machines meet.")]
-MaxRestarts = Annotated[int, typer.Option("--max-restarts", min=0, help="How often torchrun restarts after a dead process.")]
+MaxRestarts = Annotated[
+    int, typer.Option("--max-restarts", min=0, help="How often torchrun restarts after a dead process.")
+]
 AllowChanged = Annotated[
-    list[str] | None, typer.Option("--allow-changed", metavar="KEY", help="A setting that may differ from the run that is there.")
+    list[str] | None,
+    typer.Option("--allow-changed", metavar="KEY", help="A setting that may differ from the run that is there."),
 ]
 TorchrunOptions = Annotated[list[str] | None, typer.Argument(metavar="[-- TORCHRUN OPTIONS]", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of a table.")]

@@ -8,7 +8,9 @@ from tleg_cli.commands import options as o
 
 
 def presets(
-    name: Annotated[str | None, typer.Argument(help="Print this preset, to read or to start a config of one's own.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Print this preset, to read or to start a config of one's own.")
+    ] = None,
     settings: o.Settings = None,
     json: o.Json = False,
 ) -> None:

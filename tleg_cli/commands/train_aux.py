@@ -1,11 +1,16 @@
 """`tleg train-aux`: stage 1."""
 
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
 from tleg_cli.commands import options as o
 from tleg_cli.commands.training import default_out, in_processes, pick_device
 
-from typing import Annotated
+if TYPE_CHECKING:
+    from tleg_cli.report.progress import Screen
+    from tleg_cli.training.distributed import World
 
-import typer
 
 
 def train_aux(
@@ -42,12 +47,14 @@ def train_aux(
     folder = out or default_out(preset, "aux")
     processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts)
 
-    def train(world: object, screen: object) -> dict[str, object]:
+    def train(world: "World", screen: "Screen") -> dict[str, Any]:
         from tleg_cli.training.stages import train_aux as run
 
         return run(config, folder, world, screen, allow_changed or ())
 
-    in_processes(processes, folder, torchrun_options or (), train, lambda summary: report_run(summary, folder, as_json=json))
+    in_processes(
+        processes, folder, torchrun_options or (), train, lambda summary: report_run(summary, folder, as_json=json)
+    )
 
 
 def teacher_option(teacher: str | None) -> tuple[str | None, str | None]:

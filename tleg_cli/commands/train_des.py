@@ -2,12 +2,17 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tleg_cli.commands import options as o
 from tleg_cli.commands.training import default_out, in_processes, pick_device
+
+if TYPE_CHECKING:
+    from tleg_cli.report.progress import Screen
+    from tleg_cli.training.distributed import World
+
 
 
 class Init(str, Enum):
@@ -20,8 +25,12 @@ class Init(str, Enum):
 def train_des(
     preset: o.Preset,
     learngene: Annotated[Path, typer.Option("--learngene", help="The learngene.pt of `tleg train-aux`.")],
-    depth: Annotated[str | None, typer.Option("--depth", help="6, 3,6,9, 3-12 or 2:2:18:2. Default: the preset's.")] = None,
-    init: Annotated[Init, typer.Option("--init", help="scratch: the same network without the learngene.")] = Init.learngene,
+    depth: Annotated[
+        str | None, typer.Option("--depth", help="6, 3,6,9, 3-12 or 2:2:18:2. Default: the preset's.")
+    ] = None,
+    init: Annotated[
+        Init, typer.Option("--init", help="scratch: the same network without the learngene.")
+    ] = Init.learngene,
     data: o.Data = None,
     out: o.Out = None,
     gpus: o.Gpus = 1,
@@ -52,7 +61,7 @@ def train_des(
     folder = out or default_out(preset, "des" if init is Init.learngene else "des-scratch")
     processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts)
 
-    def train(world: object, screen: object) -> dict[str, object]:
+    def train(world: "World", screen: "Screen") -> dict[str, Any]:
         from tleg_cli.training.stages import train_descendants as run
 
         scratch = init is Init.scratch

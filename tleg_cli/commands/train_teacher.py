@@ -1,7 +1,14 @@
 """`tleg train-teacher`: an ancestor, where none can be downloaded."""
 
+from typing import TYPE_CHECKING, Any
+
 from tleg_cli.commands import options as o
 from tleg_cli.commands.training import default_out, in_processes, pick_device
+
+if TYPE_CHECKING:
+    from tleg_cli.report.progress import Screen
+    from tleg_cli.training.distributed import World
+
 
 
 def train_teacher(
@@ -34,9 +41,11 @@ def train_teacher(
     folder = out or default_out(preset, "teacher")
     processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts)
 
-    def train(world: object, screen: object) -> dict[str, object]:
+    def train(world: "World", screen: "Screen") -> dict[str, Any]:
         from tleg_cli.training.stages import train_teacher as run
 
         return run(config, folder, world, screen, allow_changed or ())
 
-    in_processes(processes, folder, torchrun_options or (), train, lambda summary: report_run(summary, folder, as_json=json))
+    in_processes(
+        processes, folder, torchrun_options or (), train, lambda summary: report_run(summary, folder, as_json=json)
+    )

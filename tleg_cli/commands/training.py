@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def in_processes(
-    processes: Processes, out: Path, torchrun_options: Sequence[str], train: Train, report: Callable[[dict[str, Any]], None]
+    processes: Processes,
+    out: Path,
+    torchrun_options: Sequence[str],
+    train: Train,
+    report: Callable[[dict[str, Any]], None],
 ) -> None:
     """Starts torchrun if several processes are asked for; else trains here, and rank 0 reports."""
     from tleg_cli.training.launch import launch

@@ -33,7 +33,9 @@ def write_learngene(learngene: Learngene, path: Path) -> None:
     Raises FileFormatError for another suffix, TlegError where the system refuses.
     """
     if path.suffix not in SUFFIXES:
-        raise FileFormatError(f"{path}: a learngene is written as {' or '.join(SUFFIXES)}, not {path.suffix or 'without suffix'}")
+        raise FileFormatError(
+            f"{path}: a learngene is written as {' or '.join(SUFFIXES)}, not {path.suffix or 'without suffix'}"
+        )
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -84,7 +86,13 @@ def load_tensors(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they please
         reason = str(error).strip().splitlines()
-        what = "it holds more than tensors and plain values" if "Unsupported" in str(error) else reason[0] if reason else type(error).__name__
+        what = (
+            "it holds more than tensors and plain values"
+            if "Unsupported" in str(error)
+            else reason[0]
+            if reason
+            else type(error).__name__
+        )
         raise FileFormatError(f"{path} is no readable torch file: {what[:200]}") from None
 
 
@@ -131,7 +139,9 @@ def _no_learngene(path: Path) -> NoReturn:
 def _check_header(header: Mapping[str, Any], path: Path) -> None:
     version = header.get("format_version")
     if version != FORMAT_VERSION:
-        raise FileFormatError(f"{path} has format version {version!r}; this tleg reads {FORMAT_VERSION}: use the tleg that wrote it")
+        raise FileFormatError(
+            f"{path} has format version {version!r}; this tleg reads {FORMAT_VERSION}: use the tleg that wrote it"
+        )
     if set(header) != _HEADER_FIELDS:
         odd = ", ".join(sorted(str(key) for key in set(header) ^ _HEADER_FIELDS))
         raise FileFormatError(f"{path}: missing or unknown entries: {odd}")

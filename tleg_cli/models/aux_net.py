@@ -19,7 +19,9 @@ class AuxNet(nn.Module):
     theta: the trained parameters, each (rank, *shape of one block's weight); the shared ones stay in the skeleton.
     """
 
-    def __init__(self, skeleton: nn.Module, theta: dict[str, Tensor], stages: tuple[str, ...], basis: Basis, metadata: Metadata):
+    def __init__(
+        self, skeleton: nn.Module, theta: dict[str, Tensor], stages: tuple[str, ...], basis: Basis, metadata: Metadata
+    ):
         super().__init__()
         self.skeleton = skeleton
         self.theta = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in theta.items()})
@@ -43,7 +45,7 @@ class AuxNet(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """What a plain network of this kind wouldn't decay: its own list, and every vector (biases, norms)."""
-        own = getattr(self.skeleton, "no_weight_decay", set)()
+        own: set[str] = set(getattr(self.skeleton, "no_weight_decay", set)())
         vectors = {f"theta.{key}" for key, parameter in self.theta.items() if parameter.ndim <= 2}
         return {f"skeleton.{name}" for name in own} | vectors
 
@@ -65,7 +67,6 @@ def new_aux_net(backbone: Backbone, basis: Basis, metadata: Metadata, **training
 
 def _initial(fresh: list[Tensor], basis: Basis) -> Tensor:
     """(rank, *shape) of `rank` fresh weights. A direction of a constant weight is 0: TLEG's norms and biases."""
-
 
     start = [
         torch.zeros_like(weight) if direction and bool((weight == weight.flatten()[0]).all()) else weight

@@ -30,7 +30,9 @@ def timm_call(backbone: Backbone, options: Mapping[str, Any], depth: Depth, clas
     """The call for a network of this depth. Raises ConfigError for an option or a depth that the backbone can't have."""
     unknown = sorted(set(options) - set(backbone.options))
     if unknown:
-        raise ConfigError(f"backbone {backbone.name} has no option {unknown[0]!r}.{did_you_mean(unknown[0], backbone.options)}")
+        raise ConfigError(
+            f"backbone {backbone.name} has no option {unknown[0]!r}.{did_you_mean(unknown[0], backbone.options)}"
+        )
     full = complete_depth(depth, backbone.usual_depth, backbone.name)
     arguments = {
         **backbone.arguments,
@@ -74,7 +76,9 @@ def check_stages(model: nn.Module, backbone: Backbone, depth: Depth) -> None:
             raise PluginError(
                 f"backbone {backbone.name}: {stage!r} holds {len(children)} blocks where depth {format_depth(depth)} asks for {blocks}"
             )
-        shapes = [{name: tuple(value.shape) for name, value in block.state_dict().items()} for block in children.values()]
+        shapes = [
+            {name: tuple(value.shape) for name, value in block.state_dict().items()} for block in children.values()
+        ]
         for number, shape in enumerate(shapes):
             odd = sorted(name for name in set(shape) | set(shapes[0]) if shape.get(name) != shapes[0].get(name))
             if odd:
@@ -82,5 +86,3 @@ def check_stages(model: nn.Module, backbone: Backbone, depth: Depth) -> None:
                     f"backbone {backbone.name}: {stage}.{number}.{odd[0]} has shape {shape.get(odd[0])}, "
                     f"but in block 0 it is {shapes[0].get(odd[0])}: unequal blocks can't be expanded"
                 )
-
-

@@ -40,7 +40,9 @@ def full_depth(learngene: Learngene, depth: Depth) -> Depth:
     return complete_depth(depth, learngene.metadata.depth, learngene.metadata.backbone)
 
 
-def descendant_card(learngene: Learngene, depth: Depth, classes: int, crop_pct: float, **provenance: object) -> ModelCard:
+def descendant_card(
+    learngene: Learngene, depth: Depth, classes: int, crop_pct: float, **provenance: object
+) -> ModelCard:
     """What a file of this descendant says about itself."""
     metadata = learngene.metadata
     backbone = plugin_manager.get_backbone(metadata.backbone)

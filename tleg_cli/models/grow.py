@@ -30,7 +30,9 @@ class Grown:
         return {"file": str(self.file), "depth": self.depth, "parameters": self.parameters, "create": self.create}
 
 
-def grow(learngene: Learngene, depths: Sequence[Depth], source: Path, out: Path | None, *, force: bool = False) -> list[Grown]:
+def grow(
+    learngene: Learngene, depths: Sequence[Depth], source: Path, out: Path | None, *, force: bool = False
+) -> list[Grown]:
     """Writes one network for each depth: into `out`, or beside `source`, the learngene's file.
 
     Raises TlegError for a file that is there already (unless `force`), before any is written.

@@ -56,7 +56,9 @@ def read_card(path: Path) -> ModelCard | None:
         if header is None or header["format"] != FORMAT:
             return None
         if header["format_version"] != FORMAT_VERSION:
-            raise FileFormatError(f"{path} has format version {header['format_version']!r}; this tleg reads {FORMAT_VERSION}")
+            raise FileFormatError(
+                f"{path} has format version {header['format_version']!r}; this tleg reads {FORMAT_VERSION}"
+            )
         return _card(header)
     except FileFormatError:
         raise
@@ -65,7 +67,9 @@ def read_card(path: Path) -> ModelCard | None:
 
 
 def _card(header: Mapping[str, Any]) -> ModelCard:
-    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in header["timm"]["arguments"].items()}
+    arguments = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in header["timm"]["arguments"].items()
+    }
     mean, std = (tuple(float(number) for number in header[key]) for key in ("mean", "std"))
     return ModelCard(
         kind=str(header["kind"]),
@@ -91,13 +95,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
         except Exception as error:  # SafetensorError is a plain Exception
-            raise FileFormatError(f"{path} is no readable safetensors file: {str(error).splitlines()[0][:200]}") from None
+            raise FileFormatError(
+                f"{path} is no readable safetensors file: {str(error).splitlines()[0][:200]}"
+            ) from None
     content = load_tensors(path)
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise FileFormatError(f"{path} holds no state dict (a table of tensors, alone or under 'model' or 'state_dict')")
+        raise FileFormatError(
+            f"{path} holds no state dict (a table of tensors, alone or under 'model' or 'state_dict')"
+        )
     return content
 
 

@@ -23,7 +23,9 @@ def take_out_blocks(model: nn.Module, stages: Sequence[str]) -> dict[str, list[d
             weights = {name: parameter.detach() for name, parameter in block.named_parameters()}
             buffers = sorted(set(block.state_dict()) - set(weights))
             if buffers:
-                raise PluginError(f"{stage} holds the buffer {buffers[0]!r} in its blocks; only parameters can be expanded")
+                raise PluginError(
+                    f"{stage} holds the buffer {buffers[0]!r} in its blocks; only parameters can be expanded"
+                )
             taken[stage].append(weights)
             for module in block.modules():
                 for name in list(module._parameters):

@@ -19,6 +19,9 @@ from tleg_cli.models.model_file import ModelCard, load_strictly, read_card, read
 class Adapted(nn.Module):
     """`net` behind images that were made for another network: resized to its size, its normalisation instead of theirs."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, net: nn.Module, image_size: int, scale: Tensor, shift: Tensor):
         super().__init__()
         self.net = net
@@ -113,7 +116,9 @@ def _create(call: TimmCall) -> nn.Module:
 
 def _check_classes(found: int, wanted: int, where: str) -> None:
     if found != wanted:
-        raise ConfigError(f"teacher {where} knows {found} classes, the data has {wanted}; train one with `tleg train-teacher`")
+        raise ConfigError(
+            f"teacher {where} knows {found} classes, the data has {wanted}; train one with `tleg train-teacher`"
+        )
 
 
 def _adapt(net: nn.Module, size: int, data: DataSection, mean: tuple[float, ...], std: tuple[float, ...]) -> Adapted:

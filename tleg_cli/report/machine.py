@@ -11,7 +11,19 @@ from typing import Any
 
 from tleg_cli import __version__
 
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "Pillow", "ffcv", "numba", "opencv-python", "pydantic", "typer", "safetensors")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "Pillow",
+    "ffcv",
+    "numba",
+    "opencv-python",
+    "pydantic",
+    "typer",
+    "safetensors",
+)
 FFCV_HELP = "apt-get install pkg-config libturbojpeg0-dev libopencv-dev && pip install 'tleg[ffcv]'"
 
 

@@ -35,7 +35,13 @@ def evaluate_file(
     loader = open_eval_loader(section, batch_size=batch_size, rank=world.rank, world=world.size, split=split)
     with closing(loader), closing(loader.epoch(0)) as batches:
         scores = evaluate(
-            model.to(world.device), batches, world, mean=card.mean, std=card.std, precision=precision, expected=loader.samples
+            model.to(world.device),
+            batches,
+            world,
+            mean=card.mean,
+            std=card.std,
+            precision=precision,
+            expected=loader.samples,
         )
     return {"file": str(path), "data": data, "split": split, **asdict(scores)}
 

@@ -93,7 +93,9 @@ def fit(job: Job, run: RunFolder, world: World, watch: Watch) -> State:
                     watch.step(state.step, loss, lr)
                     if asked_to_stop() and state.step < plan.steps:
                         _checkpoint(state, run, world)
-                        raise Preempted(f"stopped at step {state.step} of {plan.steps}; the same command carries on from there")
+                        raise Preempted(
+                            f"stopped at step {state.step} of {plan.steps}; the same command carries on from there"
+                        )
                 _finish_epoch(job, state, plan, run, world, watch)
     finally:
         watch.stop()
@@ -109,7 +111,9 @@ def _resume(job: Job, plan: Plan, run: RunFolder, world: World, watch: Watch) ->
         watch.say(line)
     step = found.state["step"] if found else 0
     if from_main(step, world) != step:
-        raise TlegError(f"rank {world.rank} sees checkpoint step {step}, rank 0 another: the run folder must be one shared folder")
+        raise TlegError(
+            f"rank {world.rank} sees checkpoint step {step}, rank 0 another: the run folder must be one shared folder"
+        )
     if found:
         _restore(state, found)
         watch.say(f"resuming at step {state.step} of {plan.steps}")

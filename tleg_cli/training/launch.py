@@ -75,7 +75,7 @@ def _torchrun(arguments: list[str], errors: Path) -> int:
         run.run(run.parse_args(arguments))
     except ChildFailedError as failed:
         codes = {failure.exitcode for failure in failed.failures.values()}
-        _, first = failed.get_first_failure()
+        rank, first = failed.get_first_failure()
         line = _first_line(errors)
         if EXIT_PREEMPTED in codes:
             if line:
@@ -84,7 +84,9 @@ def _torchrun(arguments: list[str], errors: Path) -> int:
         if line:
             raise TlegError(line["message"]) from None
         how = f"was killed by signal {-first.exitcode}" if first.exitcode < 0 else f"ended with code {first.exitcode}"
-        raise TlegError(f"rank {first.rank} {how}; run the same command again to carry on from the last checkpoint") from None
+        raise TlegError(
+            f"rank {rank} {how}; run the same command again to carry on from the last checkpoint"
+        ) from None
     return 0
 
 

@@ -31,7 +31,9 @@ def plan_training(recipe: Recipe, batches: int, world_size: int) -> Plan:
     """batches: what one rank's loader yields in an epoch. Raises ConfigError if they make no whole step."""
     steps = batches // recipe.accumulation
     if steps == 0:
-        raise ConfigError(f"an epoch has {batches} batches, too few for accumulation = {recipe.accumulation}; lower it or batch_size")
+        raise ConfigError(
+            f"an epoch has {batches} batches, too few for accumulation = {recipe.accumulation}; lower it or batch_size"
+        )
     global_batch = recipe.batch_size * world_size * recipe.accumulation
     scale = global_batch / recipe.lr_batch if recipe.lr_batch else 1.0
     return Plan(steps * global_batch, global_batch, steps, recipe.epochs + recipe.cooldown_epochs, recipe.lr * scale)

@@ -105,7 +105,12 @@ def train_in(
     state = fit(job, run, world, shared.watch)
     if world.main:
         plan = asdict(plan_training(recipe, train.batches, world.size))
-        facts = {**finish(state), **_scores(state.history), "seconds": round(time.perf_counter() - began, 2), "plan": plan}
+        facts = {
+            **finish(state),
+            **_scores(state.history),
+            "seconds": round(time.perf_counter() - began, 2),
+            "plan": plan,
+        }
         write_summary(run.summary, facts)
     wait_for_all(world)
     return from_main(read_summary(run.summary) if world.main else None, world)

@@ -79,10 +79,16 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], allowed: Sequence[str]) -> None:
     before, now = _flat(old), _flat(new)
     changed = [key for key in sorted(set(before) | set(now)) if before.get(key) != now.get(key)]
-    refused = [key for key in changed if not any(key == name or f".{key}".endswith(f".{name}") or key.startswith(f"{name}.") for name in allowed)]
+    refused = [
+        key
+        for key in changed
+        if not any(key == name or f".{key}".endswith(f".{name}") or key.startswith(f"{name}.") for name in allowed)
+    ]
     if refused:
         lines = ", ".join(f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in refused)
-        raise ConfigError(f"{path} holds a run with other settings ({lines}); choose another --out, or --allow-changed {refused[0]}")
+        raise ConfigError(
+            f"{path} holds a run with other settings ({lines}); choose another --out, or --allow-changed {refused[0]}"
+        )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -28,7 +28,7 @@ def stop_requests(world: World) -> Iterator[Callable[[], bool]]:
         asked = True
 
     # a group of its own on the host: asking a GPU would stall it at every step
-    group = dist.new_group(backend="gloo") if world.size > 1 else None
+    group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if world.size > 1 else None  # type: ignore[assignment]
 
     def any_rank_asked() -> bool:
         if group is None:

@@ -35,16 +35,26 @@ def train_teacher(config: Config, out: Path, world: World, watch: Watch, allow_c
     """Trains an ancestor from scratch on labels and writes `out/teacher.safetensors`. Raises ConfigError without a recipe."""
     recipe = config.teacher.recipe
     if recipe is None:
-        raise ConfigError("this preset has no teacher.recipe: its ancestor comes pretrained; add one, or use --preset digits")
+        raise ConfigError(
+            "this preset has no teacher.recipe: its ancestor comes pretrained; add one, or use --preset digits"
+        )
     with setting(config, world, watch, allow_changed) as shared:
         model, card = new_teacher(config.teacher, config.data, len(shared.data.classes))
 
         def finish(state: State) -> Mapping[str, Any]:
             facts = provenance(data=config.data.path, **scores_of(state.history))
             write_model(out / "teacher.safetensors", model.net.state_dict(), replace(card, provenance=facts))
-            return {"kind": "teacher", "model": card.timm.name, "parameters": _count(model), "file": "teacher.safetensors"}
+            return {
+                "kind": "teacher",
+                "model": card.timm.name,
+                "parameters": _count(model),
+                "file": "teacher.safetensors",
+            }
 
-        inputs = {"command": "train-teacher", "teacher": config.teacher.model_dump(mode="json", exclude={"recipe", "weights"})}
+        inputs = {
+            "command": "train-teacher",
+            "teacher": config.teacher.model_dump(mode="json", exclude={"recipe", "weights"}),
+        }
         return train_in(out, shared, recipe, inputs, lambda: (model, label_loss), finish)
 
 
@@ -63,7 +73,9 @@ def train_aux(config: Config, out: Path, world: World, watch: Watch, allow_chang
             return model, distill_from(partial(ask, teacher), config.aux.distillation)
 
         def finish(state: State) -> Mapping[str, Any]:
-            facts = provenance(data=config.data.path, teacher=config.teacher.model, seed=config.seed, **scores_of(state.history))
+            facts = provenance(
+                data=config.data.path, teacher=config.teacher.model, seed=config.seed, **scores_of(state.history)
+            )
             files = {"learngene.pt": state.model} | ({"learngene_ema.pt": state.ema.module} if state.ema else {})
             for name, model in files.items():
                 assert isinstance(model, AuxNet)
@@ -118,7 +130,9 @@ def _train_descendant(
         if not scratch:
             return expanded_model(learngene, depth, classes, **training), label_loss
         backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
-        return build_model(backbone, learngene.metadata.options, full_depth(learngene, depth), classes, **training), label_loss
+        return build_model(
+            backbone, learngene.metadata.options, full_depth(learngene, depth), classes, **training
+        ), label_loss
 
     def finish(state: State) -> Mapping[str, Any]:
         facts = provenance(init=init, data=config.data.path, seed=config.seed, **scores_of(state.history))
@@ -126,7 +140,13 @@ def _train_descendant(
         write_model(folder / "model.safetensors", state.model.state_dict(), card)
         if state.ema is not None:
             write_model(folder / "model_ema.safetensors", state.ema.module.state_dict(), card)
-        return {"kind": "descendant", "depth": name, "init": init, "parameters": _count(state.model), "file": "model.safetensors"}
+        return {
+            "kind": "descendant",
+            "depth": name,
+            "init": init,
+            "parameters": _count(state.model),
+            "file": "model.safetensors",
+        }
 
     inputs = {"command": "train-des", "depth": name, "init": init, "learngene": dict(source)}
     return train_in(folder, shared, recipe, inputs, make, finish, evaluate_first=True)
@@ -160,7 +180,9 @@ def _check_fits(config: Config, learngene: Learngene) -> None:
         ("data.std", list(config.data.std), list(metadata.std)),
     ):
         if ours != its:
-            raise ConfigError(f"the preset's {what} is {ours}, but the learngene was trained with {its}; use the preset it was trained with")
+            raise ConfigError(
+                f"the preset's {what} is {ours}, but the learngene was trained with {its}; use the preset it was trained with"
+            )
 
 
 def _count(model: nn.Module) -> int:

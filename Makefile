@@ -1,0 +1,37 @@
+# `make quickstart`: one learngene and five networks from it.   `make test`: the tests.
+# Both begin with `make setup`, which installs what is missing into .venv; a second call installs nothing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEBIAN := python3-venv python3-dev g++ pkg-config libturbojpeg0-dev libopencv-dev
+BROWSER := chromium
+
+.PHONY: setup quickstart test test-slow lint bench clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" ./setup.sh $(DEBIAN)
+	@touch $@
+
+$(VENV)/.browser: | setup
+	@./setup.sh --debian-only $(BROWSER)
+	@touch $@
+
+quickstart: setup
+	@./quickstart.sh
+
+test: setup $(VENV)/.browser
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup $(VENV)/.browser
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

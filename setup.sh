@@ -1,0 +1,50 @@
+#!/bin/sh
+# Installs what is missing: the Debian packages named as arguments, then tleg with FFCV and the test tools into $VENV.
+# `--debian-only`: no Python. Without apt-get or root, FFCV is left out and said so; image folders work without it.
+set -eu
+PYTHON=${PYTHON:-python3}
+VENV=${VENV:-.venv}
+
+install_debian() { # the packages that are missing; fails if they can't be had
+    missing=""
+    for package in "$@"; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
+    done
+    [ -z "$missing" ] && return 0
+    sudo=""
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || return 1
+        sudo="sudo"
+    fi
+    echo "setup: installing Debian packages:$missing"
+    # shellcheck disable=SC2086  # a list of names
+    { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing; } >"$log" 2>&1
+}
+
+explain() {
+    tail -n 20 "$log" >&2
+    echo "setup: failed; the whole log is in $log" >&2
+    exit 1
+}
+
+log=$(mktemp /tmp/tleg-setup.XXXXXX)
+if [ "${1:-}" = "--debian-only" ]; then
+    shift
+    install_debian "$@" || explain
+    exit 0
+fi
+
+extras=test,lint
+if command -v apt-get >/dev/null && install_debian "$@"; then
+    extras=ffcv,$extras
+else
+    echo "setup: without FFCV, which needs Debian's $*; image folders work, .beton files don't" >&2
+fi
+
+[ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV" || explain
+echo "setup: installing tleg[$extras] into $VENV (PyTorch is large: a few minutes the first time)"
+{
+    "$VENV/bin/python" -m pip install -q --upgrade pip &&
+        "$VENV/bin/python" -m pip install -q -c constraints.txt -e ".[$extras]"
+} >"$log" 2>&1 || explain
+echo "setup: done, $("$VENV/bin/tleg" --version)"
