@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tleg_cli.errors import ConfigError
 from tleg_cli.learngene.depths import parse_depths
-
-Fraction = Field(ge=0, le=1)
 
 
 class Section(BaseModel):
@@ -143,11 +141,20 @@ class DescendantSection(Recipe):
     def _some_depths(cls, depths: str) -> str:
         return _checked_depths(depths, single=False)
 
+    @field_validator("per_depth", mode="before")
+    @classmethod
+    def _depths_as_text(cls, per_depth: Any) -> Any:
+        return {str(depth): values for depth, values in per_depth.items()} if isinstance(per_depth, dict) else per_depth
+
     @model_validator(mode="after")
     def _overrides_are_recipe_values(self) -> DescendantSection:
         for depth in self.per_depth:
             _checked_depths(depth, single=True)
-            self.recipe_at(depth)
+            try:
+                self.recipe_at(depth)
+            except ValidationError as error:
+                first = error.errors(include_url=False)[0]
+                raise ValueError(f"per_depth.{depth}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         return self
 
     def recipe_at(self, depth: str) -> Recipe:

@@ -1,0 +1,87 @@
+"""Configs: what is wrong is said, all at once, and nothing is swallowed."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tleg_cli.config_file import dump_yaml, load_config, preset_names, read_yaml
+from tleg_cli.errors import ConfigError
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_valid_and_survives_being_saved(name, tmp_path):
+    config = load_config(name)
+    saved = tmp_path / "config.yaml"
+    saved.write_text(dump_yaml(config))
+    assert load_config(str(saved)) == config
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_opens_with_what_it_is_for(name):
+    from tleg_cli.config_file import preset_text
+
+    head = preset_text(name)
+    assert head.startswith("# ")
+    assert "For:" in head
+    assert "Not for:" in head
+    assert f"tleg train-aux --preset {name}" in head
+
+
+def test_set_overrides_one_value():
+    config = load_config("digits", ["aux.epochs=3", "aux.lr=1e-4", "augmentation.crop_scale=[0.5, 1]"])
+    assert (config.aux.epochs, config.aux.lr, config.augmentation.crop_scale) == (3, 1e-4, (0.5, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["aux.epoch=3"], ["unknown key aux.epoch", "Did you mean 'epochs'"]),
+        (["axu.epochs=3"], ["unknown key axu", "'aux'"]),
+        (["aux.epochs=three"], ["aux.epochs = 'three'"]),
+        (["aux.epochs=-1", "aux.lr=0", "seed=x"], ["aux.epochs = -1", "aux.lr = 0", "seed = 'x'"]),
+        (["aux.epochs"], ["section.key=value"]),
+        (["aux.lr=.nan"], ["aux.lr"]),
+        (["aux.lr=.inf"], ["aux.lr"]),
+        (["aux.depth='3,6'"], ["names 2 networks"]),
+        (["descendant.depths=12-3"], ["12-3 runs backwards"]),
+        (["descendant.depths='3,,6'"], ["an empty place"]),
+        (["descendant.per_depth={6: {epohcs: 3}}"], ["epohcs"]),
+        (["aux.lr.x=1"], ["aux.lr.x", "lr is a value"]),
+        (["data.std=[0, 1, 1]"], ["data.std"]),
+        (["seed=[1"], ["--set seed=[1"]),
+        (["a=&x [*x]"], ["aliases"]),
+        (["seed=!!python/object/apply:os.system ['true']"], ["python/object"]),
+    ],
+)
+def test_mistakes_are_named(settings, words):
+    with pytest.raises(ConfigError) as caught:
+        load_config("digits", settings)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_key_that_stands_twice_is_refused():
+    with pytest.raises(ConfigError, match="stands twice"):
+        read_yaml("a: 1\na: 2", "here")
+
+
+def test_unknown_preset_suggests_the_nearest():
+    with pytest.raises(ConfigError, match="Did you mean 'digits'"):
+        load_config("digit")
+
+
+@given(st.text(max_size=60))
+def test_no_setting_makes_anything_but_a_config_or_an_error(text):
+    try:
+        load_config("digits", [text])
+    except ConfigError as error:
+        assert "\n" not in str(error)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))
+def test_no_section_makes_anything_but_a_config_or_an_error(value):
+    try:
+        load_config("digits", [f"aux={yaml.safe_dump(value)}"])
+    except ConfigError:
+        pass
