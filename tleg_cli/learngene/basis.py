@@ -75,16 +75,16 @@ def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
 
     Raises ConfigError for a name that nobody has.
     """
-    for basis in more:
-        if basis.name == name:
-            return basis
+    others = {basis.name: basis for basis in more}
+    if name in others:
+        return others[name]
     if name == "constant":
         return Basis(name, 1, _constant, (False,))
     if name == "linear":
         return Basis(name, 2, _powers(1), (False, True))
     kind, _, size_text = name.partition(":")
     if kind not in _SIZED:
-        known = [*basis_names(), *(basis.name for basis in more)]
+        known = [*basis_names(), *others]
         raise ConfigError(f"basis {name!r} is unknown.{did_you_mean(name, known)}")
     default, smallest, counts, build = _SIZED[kind]
     if size_text and not (size_text.isascii() and size_text.isdigit()):

@@ -50,18 +50,25 @@ def format_depth(depth: Depth) -> str:
     return ":".join(str(number) for number in depth)
 
 
-def complete_depth(depth: Depth, usual: Depth, name: str) -> Depth:
+def complete_depth(depth: Depth, usual: Depth, name: str, family: Depth | None = None) -> Depth:
     """`depth` with a number for every stage of `usual` (the depth that the learngene was trained at).
 
     A single number sets the deepest stage, the others keep theirs: `6` on `(2, 2, 18, 2)` is `(2, 2, 6, 2)`.
-    Raises ConfigError if the numbers of stages differ.
+    family: the usual depth of the backbone, which says what its deepest stage is, whatever this learngene has there.
+    Raises ConfigError if the numbers of stages differ, or if no stage is deeper than the others.
     """
     if len(depth) == len(usual):
         return depth
-    if len(depth) == 1:
-        deepest = usual.index(max(usual))
-        return (*usual[:deepest], depth[0], *usual[deepest + 1 :])
-    raise ConfigError(
-        f"depth {format_depth(depth)} has {len(depth)} stages, but {name} has {len(usual)}; "
-        f"write one number or {len(usual)} with colons, as in {format_depth(usual)}"
-    )
+    if len(depth) != 1:
+        raise ConfigError(
+            f"depth {format_depth(depth)} has {len(depth)} stages, but {name} has {len(usual)}; "
+            f"write one number or {len(usual)} with colons, as in {format_depth(usual)}"
+        )
+    stages = usual if family is None else family
+    if stages.count(max(stages)) > 1:
+        raise ConfigError(
+            f"depth {depth[0]}: {name} has stages of {format_depth(stages)} blocks, none deeper than the others; "
+            f"say which stage is meant: {len(stages)} numbers with colons, as in {format_depth(stages)}"
+        )
+    deepest = stages.index(max(stages))
+    return (*usual[:deepest], depth[0], *usual[deepest + 1 :])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,8 @@ from torch import Tensor
 from tleg_cli.atomic import atomic_file
 from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.basis import Basis, get_basis
-from tleg_cli.learngene.gene import Learngene, Metadata
+from tleg_cli.learngene.gene import Learngene
+from tleg_cli.learngene.metadata import checked_metadata
 
 FORMAT = "tleg-learngene"
 FORMAT_VERSION = 1
@@ -68,9 +69,9 @@ def read_learngene(path: Path, bases: Iterable[Basis] = ()) -> Learngene:
             shared=shared,
             stages=tuple(header["stages"]),
             basis=get_basis(header["basis"], bases),
-            metadata=_metadata(header["metadata"]),
+            metadata=checked_metadata(header["metadata"]),
         )
-    except (FileFormatError, ConfigError, TypeError, ValueError, KeyError) as error:
+    except (FileFormatError, ConfigError) as error:
         raise FileFormatError(f"{path}: {error}") from None
 
 
@@ -85,15 +86,17 @@ def load_tensors(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they please
-        reason = str(error).strip().splitlines()
-        what = (
-            "it holds more than tensors and plain values"
-            if "Unsupported" in str(error)
-            else reason[0]
-            if reason
-            else type(error).__name__
-        )
-        raise FileFormatError(f"{path} is no readable torch file: {what[:200]}") from None
+        raise FileFormatError(f"{path} is no readable torch file: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """In our words where torch would advise to load the file without its guard."""
+    text = str(error).strip() or type(error).__name__
+    if re.search("unsupported (global|class)|not an allowed global", text, re.IGNORECASE):
+        return "it holds more than tensors and plain values, and might run code"
+    if text.startswith("Weights only load failed"):
+        return "it is damaged, or of another kind"
+    return text.splitlines()[0][:200]
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
@@ -150,28 +153,6 @@ def _check_header(header: Mapping[str, Any], path: Path) -> None:
         raise FileFormatError(f"{path}: stages {stages!r} is no list of names")
     if not isinstance(header["basis"], str) or not isinstance(header["metadata"], dict):
         raise FileFormatError(f"{path}: basis or metadata is not what it should be")
-
-
-def _metadata(values: Mapping[str, Any]) -> Metadata:
-    """Metadata of plain values, each checked: it goes into timm.create_model and into arithmetic."""
-    kinds: dict[str, tuple[type, ...]] = {
-        "backbone": (str,), "options": (dict,), "classes": (int,), "image_size": (int,), "provenance": (dict,),
-    }  # fmt: skip
-    for key, kind in kinds.items():
-        if not isinstance(values[key], kind) or isinstance(values[key], bool):
-            raise ValueError(f"metadata {key} = {values[key]!r} is no {kind[0].__name__}")
-    depth = tuple(values["depth"])
-    if not depth or not all(isinstance(blocks, int) and 0 < blocks <= 1000 for blocks in depth):
-        raise ValueError(f"metadata depth = {values['depth']!r} is no depth")
-    if values["classes"] < 0 or values["image_size"] < 1:
-        raise ValueError("metadata classes or image_size is negative")
-    mean, std = (tuple(float(number) for number in values[key]) for key in ("mean", "std"))
-    if not all(math.isfinite(number) for number in mean + std):
-        raise ValueError("metadata mean or std is not finite")
-    crop_pct = float(values["crop_pct"])
-    if not 0 < crop_pct <= 1:
-        raise ValueError(f"metadata crop_pct = {crop_pct} is not in 0..1")
-    return Metadata(**{**values, "depth": depth, "mean": mean, "std": std, "crop_pct": crop_pct})
 
 
 def _plain(values: Mapping[str, Any]) -> Any:

@@ -21,8 +21,9 @@ def expanded_model(learngene: Learngene, depth: Depth, classes: int | None = Non
     """
     backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
     classes = learngene.metadata.classes if classes is None else classes
-    model = build_model(backbone, learngene.metadata.options, full_depth(learngene, depth), classes, **training)
-    weights: dict[str, Tensor] = expand(learngene, depth)
+    full = full_depth(learngene, depth)
+    model = build_model(backbone, learngene.metadata.options, full, classes, **training)
+    weights: dict[str, Tensor] = expand(learngene, full)
     if classes != learngene.metadata.classes:
         fresh = {name: value for name, value in model.state_dict().items() if in_head(backbone, name)}
         weights = {name: value for name, value in weights.items() if not in_head(backbone, name)} | fresh
@@ -37,7 +38,8 @@ def in_head(backbone: Backbone, name: str) -> bool:
 
 def full_depth(learngene: Learngene, depth: Depth) -> Depth:
     """A number for every stage; see complete_depth."""
-    return complete_depth(depth, learngene.metadata.depth, learngene.metadata.backbone)
+    backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
+    return complete_depth(depth, learngene.metadata.depth, backbone.name, family=backbone.usual_depth)
 
 
 def descendant_card(
