@@ -36,7 +36,7 @@ app = typer.Typer(
     help="Train one learngene, grow vision transformers of any depth from it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # rich help costs three times the start-up of everything else
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for name, function in COMMANDS.items():

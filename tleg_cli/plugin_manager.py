@@ -17,7 +17,7 @@ from tleg_cli.errors import ConfigError, PluginError, did_you_mean
 from tleg_cli.hookspecs import Backbone, Hooks
 
 ENTRY_POINTS = "tleg"
-BUILT_IN = ("tleg_cli.plugins.deit",)  # as strings: this package never imports them by itself
+BUILT_IN = ("tleg_cli.plugins.deit", "tleg_cli.plugins.swin")  # as strings: this package never imports them by itself
 LIMIT = "TLEG_LOAD_PLUGINS"  # comma-separated names of entry points to load; empty: none; unset: all
 
 Item = TypeVar("Item")
@@ -121,3 +121,10 @@ def bases() -> tuple[Any, ...]:
     from tleg_cli.learngene.basis import Basis
 
     return tuple(_collect("tleg_bases", Basis, lambda basis: basis.name).values())
+
+
+@functools.cache
+def sources() -> dict[str, Callable[[str], Any]]:
+    """Every registered data source: scheme -> open."""
+    pairs = _collect("tleg_sources", tuple, lambda pair: str(pair[0]))
+    return {scheme: pair[1] for scheme, pair in pairs.items()}

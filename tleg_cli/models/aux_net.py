@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +19,17 @@ class AuxNet(nn.Module):
     """`run(skeleton, expand(learngene, depth), images)`: the same function as the descendant of the same depth.
 
     theta: the trained parameters, each (rank, *shape of one block's weight); the shared ones stay in the skeleton.
+    undecayed: names in theta that the network itself keeps from weight decay, as Swin does its position bias tables.
     """
 
     def __init__(
-        self, skeleton: nn.Module, theta: dict[str, Tensor], stages: tuple[str, ...], basis: Basis, metadata: Metadata
+        self,
+        skeleton: nn.Module,
+        theta: dict[str, Tensor],
+        stages: tuple[str, ...],
+        basis: Basis,
+        metadata: Metadata,
+        undecayed: Collection[str] = (),
     ):
         super().__init__()
         self.skeleton = skeleton
@@ -28,6 +37,7 @@ class AuxNet(nn.Module):
         self.stages = stages
         self.basis = basis
         self.metadata = metadata
+        self.undecayed = frozenset(undecayed)
 
     def learngene(self) -> Learngene:
         """The learngene of this moment; its tensors are the live parameters."""
@@ -45,14 +55,15 @@ class AuxNet(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """What a plain network of this kind wouldn't decay: its own list, and every vector (biases, norms)."""
-        own: set[str] = set(getattr(self.skeleton, "no_weight_decay", set)())
-        vectors = {f"theta.{key}" for key, parameter in self.theta.items() if parameter.ndim <= 2}
-        return {f"skeleton.{name}" for name in own} | vectors
+        shared = {f"skeleton.{name}" for name in _own_list(self.skeleton)}
+        vectors = {key for key, parameter in self.theta.items() if parameter.ndim <= 2}
+        return shared | {f"theta.{key}" for key in vectors | {_key(name) for name in self.undecayed}}
 
 
 def new_aux_net(backbone: Backbone, basis: Basis, metadata: Metadata, **training: float) -> AuxNet:
     """A freshly initialised aux net, from torch's generator. `training`: drop_rate, drop_path_rate."""
     skeleton = build_model(backbone, metadata.options, metadata.depth, metadata.classes, **training)
+    undecayed = _in_theta(_own_list(skeleton), backbone.stages)  # asked before the blocks are emptied
     blocks = take_out_blocks(skeleton, backbone.stages)
     if min(metadata.depth) < basis.rank:  # too few blocks to take each theta_k from one of its own
         depth = tuple(max(number, basis.rank) for number in metadata.depth)
@@ -62,12 +73,21 @@ def new_aux_net(backbone: Backbone, basis: Basis, metadata: Metadata, **training
         for stage in backbone.stages
         for name in blocks[stage][0]
     }
-    return AuxNet(skeleton, theta, backbone.stages, basis, metadata)
+    return AuxNet(skeleton, theta, backbone.stages, basis, metadata, undecayed & set(theta))
+
+
+def _own_list(model: nn.Module) -> set[str]:
+    return set(getattr(model, "no_weight_decay", set)())
+
+
+def _in_theta(names: set[str], stages: Sequence[str]) -> set[str]:
+    """`blocks.3.attn.bias` -> `blocks.*.attn.bias`, for what lies in a stage."""
+    inside = [(stage, name[len(stage) + 1 :]) for name in names for stage in stages if name.startswith(f"{stage}.")]
+    return {f"{stage}.*.{rest.partition('.')[2]}" for stage, rest in inside}
 
 
 def _initial(fresh: list[Tensor], basis: Basis) -> Tensor:
     """(rank, *shape) of `rank` fresh weights. A direction of a constant weight is 0: TLEG's norms and biases."""
-
     start = [
         torch.zeros_like(weight) if direction and bool((weight == weight.flatten()[0]).all()) else weight
         for weight, direction in zip(fresh, basis.directions, strict=True)

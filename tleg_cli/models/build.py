@@ -57,8 +57,8 @@ def build_model(
     used = {key: value for key, value in training.items() if value}
     try:
         model = timm.create_model(call.name, **call.arguments, **used)
-    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # options are checked by whoever wrote the network, each in its own way
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ConfigError(f"timm can't build {call.source()}: {reason}") from error
     check_stages(model, backbone, complete_depth(depth, backbone.usual_depth, backbone.name))
     return model
