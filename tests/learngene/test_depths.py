@@ -85,7 +85,7 @@ def test_one_number_sets_the_deepest_stage():
 
 
 def test_one_number_on_equally_deep_stages_is_ambiguous():
-    with pytest.raises(ConfigError, match="2:2:2:2.*which stage"):
+    with pytest.raises(ConfigError, match=r"2:2:2:2.*which stage"):
         complete_depth((6,), (2, 2, 2, 2), "swin")
 
 

@@ -74,7 +74,8 @@ def check_stages(model: nn.Module, backbone: Backbone, depth: Depth) -> None:
         children = dict(found.named_children())
         if list(children) != [str(number) for number in range(blocks)]:
             raise PluginError(
-                f"backbone {backbone.name}: {stage!r} holds {len(children)} blocks where depth {format_depth(depth)} asks for {blocks}"
+                f"backbone {backbone.name}: {stage!r} holds {len(children)} blocks "
+                f"where depth {format_depth(depth)} asks for {blocks}"
             )
         shapes = [
             {name: tuple(value.shape) for name, value in block.state_dict().items()} for block in children.values()

@@ -64,7 +64,8 @@ def check_image_size(learngene: Learngene, image_size: int) -> None:
     """Raises ConfigError unless images have the size that the learngene's positions were made for."""
     if learngene.metadata.image_size != image_size:
         raise ConfigError(
-            f"data.image_size is {image_size}, but the learngene was trained at {learngene.metadata.image_size} pixels: set it to that"
+            f"data.image_size is {image_size}, but the learngene was trained at {learngene.metadata.image_size} pixels: "
+            "set it to that"
         )
 
 
