@@ -27,7 +27,7 @@ def doctor(
     else:
         from dataclasses import asdict
 
-        from tleg_cli.data.beton import verify_beton
+        from tleg_cli.data.beton_verify import verify_beton
 
         facts = asdict(verify_beton(file))
     if json:

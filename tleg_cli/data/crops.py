@@ -1,63 +1,93 @@
-"""Random crops and flips as pure functions of (seed, draw): the same in plain Python and, compiled by numba, in FFCV.
+"""Random resized crop and flip as pure functions of (seed, draw), written once: Python calls them, and numba compiles the same source.
 
-Written in the little that both understand: floats, ints below 2**63 and explicit masks. torchvision's RandomResizedCrop.
+Therefore plain arithmetic on ints below 2**63 and floats only: numba's int64 wraps where Python's int grows, and `& _LOW` makes both equal.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-_MASK = 0x7FFFFFFF  # 31 bits: products of two stay exact in int64
+_LOW = 0xFFFFFFFF
+_TRIES = 10  # as in torchvision
+
+Numbers = tuple[float, float, float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How one image becomes a square. scale: share of the area, None for the centre crop; ratio: width / height.
+
+    centre: side of the centre crop / shorter side of the image. flip: probability of a mirror image.
+    """
+
+    seed: int
+    scale: tuple[float, float] | None
+    ratio: tuple[float, float]
+    centre: float
+    flip: float
+
+    def numbers(self) -> Numbers:
+        """What `crop` takes: scale, log ratio, flip, centre, and whether the crop is random."""
+        low, high = self.scale or (1.0, 1.0)
+        logs = math.log(self.ratio[0]), math.log(self.ratio[1])
+        return float(low), float(high), *logs, float(self.flip), float(self.centre), float(self.scale is not None)
+
+
+def centre_ratio(image_size: int, crop_pct: float) -> float:
+    """The side of timm's centre crop over the shorter side: resized to floor(image_size / crop_pct), image_size is kept."""
+    return image_size / max(image_size, math.floor(image_size / crop_pct))
+
+
+def mix(x: int) -> int:
+    """A bijection of 32-bit numbers in which every bit moves every other (lowbias32, nullprogram.com/blog/2018/07/31)."""
+    x = x & _LOW
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _LOW
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _LOW
+    return x ^ (x >> 16)
 
 
 def uniform(seed: int, draw: int, number: int) -> float:
-    """The `number`-th random float in [0, 1) of a draw. A counter-based hash (murmur3's finalizer, twice 31 bits)."""
-    state = (seed ^ (draw & _MASK)) & _MASK
-    for part in (draw >> 31, number + 0x9E37, seed):
-        state = (state ^ (part & _MASK)) & _MASK
-        state ^= state >> 15
-        state = (state * 0x2C1B3C6D) & _MASK
-        state ^= state >> 12
-        state = (state * 0x297A2D39) & _MASK
-        state ^= state >> 15
-    return state / 2147483648.0
+    """The `number`-th random number of a draw, in [0, 1)."""
+    return mix(mix(mix(seed) ^ draw) ^ mix(number + 1)) / 4294967296.0
 
 
-def random_crop(
-    height: int,
-    width: int,
-    seed: int,
-    draw: int,
-    scale_low: float,
-    scale_high: float,
-    log_ratio_low: float,
-    log_ratio_high: float,
-) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of a crop: up to ten tries for area and aspect ratio, else the largest centred one."""
-    area = height * width
-    for attempt in range(10):
-        target = area * (scale_low + (scale_high - scale_low) * uniform(seed, draw, 4 * attempt))
-        ratio = math.exp(log_ratio_low + (log_ratio_high - log_ratio_low) * uniform(seed, draw, 4 * attempt + 1))
-        w = round(math.sqrt(target * ratio))
-        h = round(math.sqrt(target / ratio))
+def random_box(height: int, width: int, seed: int, draw: int, numbers: Numbers) -> tuple[int, int, int, int]:
+    """top, left, height, width of torchvision's RandomResizedCrop (Szegedy et al. 2014): ten tries, then the largest centred box."""
+    area = float(height * width)
+    for attempt in range(_TRIES):
+        target = area * (numbers[0] + (numbers[1] - numbers[0]) * uniform(seed, draw, 4 * attempt + 1))
+        ratio = math.exp(numbers[2] + (numbers[3] - numbers[2]) * uniform(seed, draw, 4 * attempt + 2))
+        w = math.floor(math.sqrt(target * ratio) + 0.5)
+        h = math.floor(math.sqrt(target / ratio) + 0.5)
         if 0 < w <= width and 0 < h <= height:
-            top = int(uniform(seed, draw, 4 * attempt + 2) * (height - h + 1))
-            left = int(uniform(seed, draw, 4 * attempt + 3) * (width - w + 1))
+            top = math.floor(uniform(seed, draw, 4 * attempt + 3) * (height - h + 1))
+            left = math.floor(uniform(seed, draw, 4 * attempt + 4) * (width - w + 1))
             return top, left, h, w
     w, h = width, height
-    if width < height * math.exp(log_ratio_low):
-        h = min(height, round(width / math.exp(log_ratio_low)))
-    elif width > height * math.exp(log_ratio_high):
-        w = min(width, round(height * math.exp(log_ratio_high)))
+    if width / height < math.exp(numbers[2]):
+        h = min(height, max(1, math.floor(width / math.exp(numbers[2]) + 0.5)))
+    elif width / height > math.exp(numbers[3]):
+        w = min(width, max(1, math.floor(height * math.exp(numbers[3]) + 0.5)))
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def flipped(seed: int, draw: int, probability: float) -> bool:
-    """Whether this draw is mirrored."""
-    return uniform(seed, draw, 1000) < probability
-
-
-def center_crop(height: int, width: int, ratio: float) -> tuple[int, int, int, int]:
-    """(top, left, side, side): the centred square of `ratio` times the shorter side."""
-    side = max(1, round(ratio * min(height, width)))
+def centre_box(height: int, width: int, ratio: float) -> tuple[int, int, int, int]:
+    """top, left, height, width of the centred square whose side is `ratio` times the shorter side."""
+    side = max(1, math.floor(min(height, width) * ratio + 0.5))
     return (height - side) // 2, (width - side) // 2, side, side
+
+
+def crop(height: int, width: int, seed: int, draw: int, numbers: Numbers) -> tuple[int, int, int, int]:
+    """The box that a CropRule's `numbers` ask for: top, left, height, width."""
+    if numbers[6] > 0.5:
+        return random_box(height, width, seed, draw, numbers)
+    return centre_box(height, width, numbers[5])
+
+
+def flipped(seed: int, draw: int, numbers: Numbers) -> bool:
+    """Whether this draw is a mirror image."""
+    return uniform(seed, draw, 0) < numbers[4]
+
+
+COMPILED = (mix, uniform, random_box, centre_box, crop, flipped)  # what numba compiles, in the order of their calls

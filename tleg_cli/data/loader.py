@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from tleg_cli.config import AugmentationSection, DataSection
+from tleg_cli.data.crops import CropRule, centre_ratio
+from tleg_cli.data.order import Codes, batches_per_epoch, epoch_order, eval_order
 from tleg_cli.data.sidecar import BETON, SPLITS, read_pair
 from tleg_cli.data.sources import open_source
 from tleg_cli.errors import DataError
@@ -18,86 +20,102 @@ Batch = tuple[Tensor, Tensor]  # uint8 (batch, 3, size, size), int64 (batch,); v
 
 
 class Loader(Protocol):
-    """Batches of one split, for one rank. Reproducible: a batch is a function of seed, epoch and position."""
+    """Batches of one split, for one rank. Reproducible: a batch is a function of seed, epoch and position.
 
-    samples: int  # images of the split, over all ranks
-    batches: int  # of this rank in an epoch
+    samples: images of the split, over all ranks. batches: of this rank in an epoch.
+    """
+
+    samples: int
+    batches: int
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """A generator of epoch `number`'s batches from the `start`-th on; closing it ends what works for it."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends worker processes and lets go of files."""
+        ...
 
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What a data path holds. kind: "ffcv" or "images"; train, val: numbers of images."""
+    """What a data path holds. kind: "ffcv" or "images"."""
 
     kind: str
     classes: tuple[str, ...]
-    train: int
-    val: int
 
 
 @dataclass(frozen=True)
-class Crop:
-    """Which part of an image is taken. scale: None for the evaluation crop; the seed is that of the run."""
+class Order:
+    """Which coded ids make the batches of an epoch on this rank. repeats: None for evaluation."""
 
-    size: int
-    crop_pct: float
-    interpolation: str
-    scale: tuple[float, float] | None = None
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    flip: float = 0.0
-    seed: int = 0
+    samples: int
+    batch_size: int
+    rank: int
+    world: int
+    seed: int
+    repeats: int | None
+
+    def batches(self) -> int:
+        """Of one epoch. Raises DataError for fewer training images than one global batch."""
+        if self.repeats is None:
+            return len(self(0))
+        return batches_per_epoch(self.samples, batch_size=self.batch_size, world=self.world, repeats=self.repeats)
+
+    def __call__(self, epoch: int) -> Sequence[Codes]:
+        """The batches of one epoch."""
+        ranks = {"batch_size": self.batch_size, "rank": self.rank, "world": self.world}
+        if self.repeats is None:
+            return eval_order(self.samples, **ranks)
+        return list(epoch_order(self.samples, seed=self.seed, epoch=epoch, repeats=self.repeats, **ranks))
 
 
 def describe(data: DataSection) -> DataSummary:
-    """Classes and sizes of `data.path`, without reading an image. Raises DataError for what is no data."""
+    """The classes of `data.path`, without reading an image. Raises DataError for what is no data."""
     path = _path(data)
     if is_beton_folder(path):
-        train, val = read_pair(Path(path))
-        return DataSummary("ffcv", train.classes, train.samples, val.samples)
-    source = open_source(path)
-    return DataSummary("images", source.classes, len(source.train), len(source.val))
+        return DataSummary("ffcv", read_pair(Path(path))[0].classes)
+    return DataSummary("images", open_source(path).classes)
 
 
 def open_train_loader(
     data: DataSection, augmentation: AugmentationSection, *, batch_size: int, seed: int, rank: int, world: int
 ) -> Loader:
-    """The training split, whole batches only. Raises DataError for fewer images than one global batch."""
-    crop = Crop(
-        data.image_size,
-        data.crop_pct,
-        data.interpolation,
+    """The training split, whole global batches only. Raises DataError for fewer images than one."""
+    rule = CropRule(
+        seed,
         augmentation.crop_scale,
         augmentation.crop_ratio,
+        centre_ratio(data.image_size, data.crop_pct),
         augmentation.flip,
-        seed,
     )
-    return _open(data, "train", crop, batch_size, rank, world, repeats=augmentation.repeats)
+    return _open(data, "train", rule, _order(batch_size, rank, world, seed, augmentation.repeats))
 
 
 def open_eval_loader(data: DataSection, *, batch_size: int, rank: int, world: int, split: str = "val") -> Loader:
     """A split with the evaluation crop; over all ranks every image once, the last batch may be short."""
-    crop = Crop(data.image_size, data.crop_pct, data.interpolation)
-    return _open(data, split, crop, batch_size, rank, world, repeats=None)
+    rule = CropRule(0, None, (1.0, 1.0), centre_ratio(data.image_size, data.crop_pct), 0.0)
+    return _open(data, split, rule, _order(batch_size, rank, world, 0, None))
 
 
-def _open(data: DataSection, split: str, crop: Crop, batch_size: int, rank: int, world: int, repeats: int | None) -> Loader:
-    from tleg_cli.data.ffcv_loader import FFCVLoader
-    from tleg_cli.data.image_loader import ImageLoader
+def _order(batch_size: int, rank: int, world: int, seed: int, repeats: int | None) -> Callable[[int], Order]:
+    return lambda samples: Order(samples, batch_size, rank, world, seed, repeats)
 
+
+def _open(data: DataSection, split: str, rule: CropRule, order_of: Callable[[int], Order]) -> Loader:
     path = _path(data)
-    ranks: dict[str, Any] = {"batch_size": batch_size, "rank": rank, "world": world, "repeats": repeats}
     if is_beton_folder(path):
-        train, val = read_pair(Path(path))
-        sidecar = train if split == "train" else val
-        return FFCVLoader(Path(path) / f"{split}{BETON}", sidecar.samples, crop, workers=data.workers, **ranks)
+        from tleg_cli.data.ffcv_loader import open_beton
+
+        sidecar = dict(zip(SPLITS, read_pair(Path(path)), strict=True))[split]
+        order = order_of(sidecar.samples)
+        return open_beton(Path(path) / f"{split}{BETON}", sidecar, rule, order, data.image_size, data.workers)
+    from tleg_cli.data.folder_loader import FolderLoader, Views
+
     source = open_source(path)
-    images = source.train if split == "train" else source.val
-    return ImageLoader(images, crop, workers=data.workers, **ranks)
+    images = source.split(split)
+    views = Views(images, rule, data.image_size, data.crop_pct, data.interpolation)
+    return FolderLoader(views, order_of(len(images)), 0 if source.in_memory else data.workers)
 
 
 def _path(data: DataSection) -> str:

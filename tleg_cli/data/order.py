@@ -1,4 +1,8 @@
-"""Which image stands where in an epoch: one order for every loader, a pure function of seed, epoch and rank."""
+"""The one order of an epoch, for every loader: which image stands where, on which process, and with which random draw.
+
+A coded id is one int64: the lower 32 bits are the image's index, the upper 31 the number of its draw. Crop and flip are functions of
+(seed, draw), so that they are the same for any loader, number of workers or processes, and after a resume.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +11,54 @@ from numpy.typing import NDArray
 
 from tleg_cli.errors import DataError
 
-SAMPLE_BITS = 32
-SAMPLE_MASK = (1 << SAMPLE_BITS) - 1
-
 Codes = NDArray[np.int64]
+
+INDEX_BITS = 32
+INDEX_MASK = 0xFFFFFFFF
+_DRAWS = 2**31  # draw numbers wrap around here: after 1600 epochs of ImageNet
+_REPEATED_ROUND = 256  # what timm's RepeatAugSampler rounds an epoch down to
 
 
 def epoch_order(
     samples: int, *, seed: int, epoch: int, batch_size: int, rank: int, world: int, repeats: int = 1
 ) -> Codes:
-    """The batches of one rank in one training epoch, (batches, batch_size) codes: `draw << 32 | sample`.
+    """Coded ids of one training epoch on one process: (batches, batch_size).
 
-    The seeded permutation is cut into whole global batches of batch_size * world images; rank r takes the r-th part of
-    each, so that 1 process with batch 32 and 2 with 16 see the same global batches. The images that fill no global batch
-    are left out of this epoch, other ones in every epoch. `draw` counts the positions of all epochs: crop and flip are
-    functions of (seed, draw), whatever loader or number of workers reads them.
+    The order is a permutation made of (seed, epoch) alone, cut into global batches of batch_size * world; a last partial one is left out.
+    Each process takes its part of every global batch, so that 1 process x 32 and 2 x 16 see the same global batches.
 
-    repeats: repeated augmentation (Hoffer et al. 2020; timm's RepeatAugSampler): each image stands `repeats` times in a
-    row, on neighbouring ranks, and the epoch is as long as without.
-    Raises DataError for fewer images than one global batch.
+    repeats: repeated augmentation (Hoffer et al. 2020) as in timm's RepeatAugSampler: each image stands `repeats` times in a row with
+    different draws, on different processes if there are that many; an epoch has as many draws as without, rounded down to 256 and to
+    whole global batches, so that it shows about samples / repeats images. Raises DataError if there is no whole global batch.
     """
-    batches = train_batches(samples, batch_size, world)
-    order = np.random.default_rng([seed, epoch]).permutation(samples)
-    used = batches * batch_size * world
-    if repeats == 1:
-        places = order[:used].reshape(batches, world, batch_size)[:, rank]
-    else:
-        # copies of an image go to neighbouring ranks, as timm deals them out
-        dealt = np.repeat(order, repeats)[:used]
-        places = dealt.reshape(batches, batch_size, world)[:, :, rank]
-    draws = np.arange(used, dtype=np.int64).reshape(batches, world, batch_size)[:, rank] + np.int64(epoch) * samples
-    return (draws << SAMPLE_BITS) | places.astype(np.int64)
+    batches = batches_per_epoch(samples, batch_size=batch_size, world=world, repeats=repeats)
+    position = np.arange(batches * batch_size * world, dtype=np.int64)
+    images = np.random.default_rng([seed, epoch]).permutation(samples)[position // repeats]
+    draws = (epoch * samples + position) % _DRAWS
+    codes = (draws << INDEX_BITS) | images
+    if repeats > 1:  # every world-th, so that the repeats of one image are on different processes
+        return np.ascontiguousarray(codes.reshape(batches, batch_size, world)[:, :, rank])
+    return np.ascontiguousarray(codes.reshape(batches, world, batch_size)[:, rank])
 
 
-def train_batches(samples: int, batch_size: int, world: int) -> int:
-    """Batches of one rank in an epoch. Raises DataError for fewer images than one global batch."""
-    batches = samples // (batch_size * world)
-    if batches == 0:
+def batches_per_epoch(samples: int, *, batch_size: int, world: int, repeats: int = 1) -> int:
+    """How many batches each process gets in one epoch. Raises DataError if that is none."""
+    whole = batch_size * world
+    drawn = samples // _REPEATED_ROUND * _REPEATED_ROUND if repeats > 1 and samples >= _REPEATED_ROUND else samples
+    if drawn < whole:
         raise DataError(
-            f"{samples} training images are fewer than one global batch of {batch_size} x {world} processes; lower batch_size"
+            f"{samples} training images are fewer than one global batch of {whole} ({batch_size} on each of {world} processes); "
+            f"lower batch_size to {drawn // world} or less"
+            if drawn >= world
+            else f"{samples} training images are fewer than {world} processes; start fewer, or add images"
         )
-    return batches
+    return drawn // whole
 
 
-def eval_order(samples: int, *, batch_size: int, rank: int, world: int) -> list[Codes]:
-    """The batches of one rank in an evaluation: over all ranks every image once, none twice; the last may be short."""
-    mine = np.arange(rank, samples, world, dtype=np.int64)
-    return [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+def eval_order(samples: int, *, rank: int, world: int, batch_size: int) -> list[Codes]:
+    """Coded ids of one pass over a split on one process: every image exactly once over all processes, nothing padded.
+
+    Each process has a run of neighbouring images; its last batch may be short, and a process may have none at all.
+    """
+    own = np.arange(samples * rank // world, samples * (rank + 1) // world, dtype=np.int64)
+    return [own[start : start + batch_size] for start in range(0, len(own), batch_size)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from tleg_cli.data.beton import Progress, WriteOptions, write_beton
+from tleg_cli.data.beton_verify import Progress
+from tleg_cli.data.beton_write import WriteOptions, write_beton
 from tleg_cli.data.sidecar import BETON, SPLITS, Sidecar, read_pair
-from tleg_cli.data.sources import Source, open_source
+from tleg_cli.data.sources import Source, Split, open_source
 from tleg_cli.errors import DataError
 
 RAW_UP_TO = 64  # pixels: below, JPEG saves nothing
@@ -29,30 +31,39 @@ def prepare_folder(
     write_mode: "jpg", "raw", or "auto". Raises DataError for what can't be read, or for other files in `out`.
     """
     opened = open_source(source)
-    mode = _mode(opened, max_resolution) if write_mode == "auto" else write_mode
+    splits = {split: opened.split(split) for split in SPLITS}
+    mode = _mode(splits["train"], max_resolution) if write_mode == "auto" else write_mode
     options = WriteOptions(mode, max_resolution, quality, workers, skip_bad)
     there = [split for split in SPLITS if (out / f"{split}{BETON}").exists()]
     if there and not force:
-        return _reuse(out, opened, options)
+        return _reuse(out, opened, splits, options)
+    out.mkdir(parents=True, exist_ok=True)
     return {
         split: write_beton(images, opened.classes, out / f"{split}{BETON}", options, opened.name, progress)
-        for split, images in zip(SPLITS, (opened.train, opened.val), strict=True)
+        for split, images in splits.items()
     }
 
 
-def _mode(source: Source, max_resolution: int | None) -> str:
-    image, _ = source.train[0]
-    side = min(max(image.size), max_resolution or max(image.size))
-    return "raw" if side <= RAW_UP_TO else "jpg"
+def _mode(images: Split, max_resolution: int | None) -> str:
+    """By the first image that can be read: a set is of one kind, and a bad image is reported later, with all others."""
+    for index in range(min(len(images), 100)):
+        try:
+            largest = max(images[index][0].size)
+        except DataError:
+            continue
+        return "raw" if min(largest, max_resolution or largest) <= RAW_UP_TO else "jpg"
+    return "jpg"
 
 
-def _reuse(out: Path, source: Source, options: WriteOptions) -> dict[str, Sidecar]:
+def _reuse(out: Path, source: Source, splits: Mapping[str, Split], options: WriteOptions) -> dict[str, Sidecar]:
     """The files that are there, if they are what was asked for. Raises DataError if not."""
     written = dict(zip(SPLITS, read_pair(out), strict=True))
-    for split, images in zip(SPLITS, (source.train, source.val), strict=True):
+    for split, images in splits.items():
         one = written[split]
         found = (one.source, one.samples + len(one.skipped), one.write_mode, one.max_resolution, one.quality)
         asked = (source.name, len(images), options.write_mode, options.max_resolution, options.quality)
         if found != asked or one.classes != source.classes:
-            raise DataError(f"{out / split}{BETON} is there already, made otherwise; write it again with --force, or elsewhere")
+            raise DataError(
+                f"{out / split}{BETON} is there already, made otherwise; write it again with --force, or elsewhere"
+            )
     return written

@@ -1,142 +1,228 @@
-"""Where images come from: a name or a folder becomes two splits of (PIL image, label)."""
+"""Where images come from, before any loader: a Source has two splits of (RGB image, label), whatever lies behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
+from tleg_cli.data.folders import Listing, class_folders, list_split, split_folders
 from tleg_cli.errors import DataError, did_you_mean
 
-VAL_FOLDERS = ("val", "validation", "test")
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TIMM_SCHEMES = ("torch", "hfds")
+_DIGITS_TRAIN = 1297  # of 1797
+
+
+class Split(Protocol):
+    """A map-style split. `split[i]` is an RGB image and its label; it raises DataError, naming what can't be read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Image, int]: ...
 
 
 @dataclass(frozen=True)
 class Source:
-    """classes: names in the order of the labels. train, val: indexable, (PIL image in RGB, int label); `name_of` names one."""
+    """A named data set. `train` and `val` open a split: that may take a while, so it is done where it is needed.
+
+    in_memory: reading an image costs nothing, so that worker processes would only slow it down.
+    """
 
     name: str
     classes: tuple[str, ...]
-    train: Split
-    val: Split
+    train: Callable[[], Split]
+    val: Callable[[], Split]
+    in_memory: bool = False
+
+    def split(self, name: str) -> Split:
+        """The split called `train` or `val`."""
+        return self.train() if name == "train" else self.val()
 
 
-@dataclass(frozen=True)
-class Split:
-    """`images[i]` is (PIL image in RGB, label); `names[i]` says in an error message which one it is."""
-
-    images: Any
-    names: Sequence[str]
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        """Raises DataError that names the image if it can't be read."""
-        try:
-            image, label = self.images[index]
-            return image.convert("RGB"), int(label)
-        except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"image {self.names[index]} can't be read: {reason}") from error
+def name_of(split: Split, index: int) -> str:
+    """What an error calls image `index`: its file where there is one."""
+    listing = getattr(split, "listing", None)
+    return str(listing.path(index)) if isinstance(listing, Listing) else f"image {index}"
 
 
 def open_source(path: str) -> Source:
-    """The source of a name (`digits`), a folder with train/ and val/, or a plugin's `scheme/rest`. Raises DataError."""
+    """The source that `path` names: a folder of train/ and val/, `digits`, a plugin's or timm's `scheme/rest`.
+
+    Something on the disk comes before a name. timm's take their folder after a colon: `torch/cifar100:/data/cifar`. Raises DataError.
+    """
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return _tars(place) or _folder(place)
+    if place.exists():
+        raise DataError(f"{path} is a file; give the folder that has train and val")
     if path == "digits":
         return _digits()
-    scheme, _, rest = path.partition("/")
-    openers = _plugin_sources()
-    if scheme in openers:
-        return openers[scheme](rest)
-    folder = Path(path)
-    if not folder.is_dir():
-        known = ["digits", *openers]
-        raise DataError(f"no data at {path!r}: no folder, and no source of that name.{did_you_mean(path, known)}")
-    return _folders(folder)
+    scheme, slash, rest = path.partition("/")
+    if slash and scheme in TIMM_SCHEMES:
+        return _timm(path)
+    plugins = _plugin_sources()
+    if slash and scheme in plugins:
+        return _from_plugin(scheme, plugins[scheme], rest)
+    known = ["digits", *(f"{name}/..." for name in (*TIMM_SCHEMES, *plugins))]
+    raise DataError(f"no folder {path}, and no source of that name.{did_you_mean(path, known)}")
 
 
-def _plugin_sources() -> dict[str, Any]:
+def _plugin_sources() -> dict[str, Callable[[str], Source]]:
     from tleg_cli import plugin_manager
 
     return plugin_manager.sources()
 
 
-DIGITS_TRAIN = 1297  # of 1797; the other 500 are the validation split
+def _from_plugin(scheme: str, opener: Callable[[str], Source], rest: str) -> Source:
+    source = opener(rest)
+    if not isinstance(source, Source):
+        raise DataError(f"the plugin source {scheme!r} returned {source!r}, which is no tleg_cli.data.sources.Source")
+    return source
 
 
-def _digits() -> Source:
-    """scikit-learn's handwritten digits (UCI, 1998), 8x8 pixels, 0..16 as 0..255; a fixed split."""
-    from PIL import Image
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    order = np.random.default_rng(0).permutation(len(pixels))
-
-    def split(indices: Any) -> Split:
-        pairs = [(Image.fromarray(pixels[index]).convert("RGB"), int(digits.target[index])) for index in indices]
-        return Split(pairs, [f"digits[{index}]" for index in indices])
-
-    return Source("digits", tuple("0123456789"), split(order[:DIGITS_TRAIN]), split(order[DIGITS_TRAIN:]))
+def _folder(root: Path) -> Source:
+    classes = class_folders(root)
+    train, val = (partial(_open_files, folder, classes) for folder in split_folders(root))
+    return Source(str(root), classes, train, val)
 
 
-def _folders(folder: Path) -> Source:
-    """train/CLASS/IMAGE and val/CLASS/IMAGE, read by timm."""
-    train_folder, val_folder = folder / "train", _val_folder(folder)
-    if not train_folder.is_dir():
-        raise DataError(f"{folder} holds no train/; a data set is a folder with train/CLASS/IMAGE and val/CLASS/IMAGE")
-    classes, val_classes = _classes(train_folder), _classes(val_folder)
-    if classes != val_classes:
-        odd = sorted(set(classes) ^ set(val_classes))
-        where = "train" if odd[0] in classes else val_folder.name
-        raise DataError(f"{folder}: class {odd[0]!r} stands in {where}/ only ({len(odd)} such classes); both need the same")
-    return Source(str(folder), tuple(classes), _folder_split(train_folder, classes), _folder_split(val_folder, classes))
-
-
-def _val_folder(folder: Path) -> Path:
-    for name in VAL_FOLDERS:
-        if (folder / name).is_dir():
-            return folder / name
-    raise DataError(f"{folder} holds none of {', '.join(VAL_FOLDERS)}; a data set has train/ and val/ with a folder for each class")
-
-
-def _classes(folder: Path) -> list[str]:
-    try:
-        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    except OSError as error:
-        raise DataError(f"{folder} can't be read: {error.strerror}") from error
-    if not classes:
-        raise DataError(f"{folder} holds no class folders; images stand in {folder.name}/CLASS/IMAGE")
-    return classes
-
-
-def _folder_split(folder: Path, classes: Sequence[str]) -> Split:
-    from timm.data.readers import create_reader
-
-    try:
-        reader = create_reader("folder", str(folder), class_map={name: index for index, name in enumerate(classes)})
-    except RuntimeError as error:  # timm found no image at all
-        raise DataError(str(error).splitlines()[0]) from error
-    names = reader.filenames(absolute=True)
-    counts = np.bincount([label for _, label in reader.samples], minlength=len(classes))
-    if counts.min() == 0:
-        raise DataError(f"{folder / classes[int(counts.argmin())]} holds no images")
-    return Split(_Opened(reader), names)
+def _open_files(folder: Path, classes: tuple[str, ...]) -> Split:
+    return FileSplit(list_split(folder, classes))
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """A timm reader whose files are opened as images. timm's own ImageDataset replaces a bad image by the next one."""
+class FileSplit:
+    """Image files. Grey, CMYK, palette and transparent images become RGB as PIL converts them; EXIF rotation is left alone, as timm does."""
 
-    reader: Any
+    listing: Listing
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __len__(self) -> int:
+        return len(self.listing.files)
+
+    def __getitem__(self, index: int) -> tuple[Image, int]:
+        path = self.listing.path(index)
+        return read_rgb(path, str(path)), int(self.listing.labels[index])
+
+
+def read_rgb(file: Any, name: str) -> Image:
+    """The image in a file as RGB, decoded to its end. Raises DataError that names it: PIL raises anything on damaged files."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except Exception as error:
+        reason = "is no image" if type(error).__name__ == "UnidentifiedImageError" else f"can't be read ({error})"
+        raise DataError(f"{name} {reason}; replace it, or write the data with `tleg prepare --skip-bad`") from error
+
+
+@dataclass(frozen=True)
+class ArraySplit:
+    """Images in memory. images: uint8 (images, height, width, 3); labels: (images,)."""
+
+    images: Any
+    labels: Any
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Image, int]:
         from PIL import Image
 
-        file, label = self.reader[index]
-        with file, Image.open(file) as image:
-            return image.convert("RGB"), label
+        return Image.fromarray(self.images[index]), int(self.labels[index])
+
+
+def _digits() -> Source:
+    """scikit-learn's digits, 1797 real images of 8x8 pixels, mixed by a fixed seed: 1297 to train, 500 to score."""
+    order = slice(0, _DIGITS_TRAIN), slice(_DIGITS_TRAIN, None)
+    train, val = (partial(_digits_split, part) for part in order)
+    return Source("digits", tuple("0123456789"), train, val, in_memory=True)
+
+
+def _digits_split(part: slice) -> Split:
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))[part]
+    grey = np.round(data.images[order] * (255 / 16)).astype(np.uint8)  # 0..16 to 0..255
+    return ArraySplit(np.repeat(grey[..., None], 3, axis=3), data.target[order])
+
+
+def _timm(path: str) -> Source:
+    name, _, root = path.partition(":")
+    train, val = (partial(_timm_split, name, root or None, split) for split in ("train", "validation"))
+    return Source(path, _timm_classes(train()), train, val)
+
+
+def _timm_split(name: str, root: str | None, split: str) -> Split:
+    from timm.data import create_dataset
+
+    if name.startswith("torch/") and root is None:
+        raise DataError(f"{name} needs the folder of its files: write {name}:FOLDER; what isn't there is downloaded")
+    try:
+        return TimmSplit(create_dataset(name, root, split=split, download=name.startswith("torch/")), f"{name} {split}")
+    except (Exception, SystemExit) as error:  # torchvision and Hugging Face raise whatever went wrong
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"can't open {name} ({split}): {reason[:300]}") from error
+
+
+@dataclass(frozen=True)
+class TimmSplit:
+    """A data set of timm.data.create_dataset. Read through its reader: timm's own would put a neighbour in a bad image's place."""
+
+    dataset: Any
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Image, int]:
+        reader = getattr(self.dataset, "reader", None)
+        if reader is None:
+            image, label = self.dataset[index]
+            return image.convert("RGB"), int(label)
+        file, label = reader[index][:2]
+        return read_rgb(file, f"{self.name}: {reader.filename(index, absolute=True)}"), int(label)
+
+
+def _timm_classes(split: Split) -> tuple[str, ...]:
+    """Class names in the order of their labels, as far as the data set tells them."""
+    assert isinstance(split, TimmSplit)
+    by_label = getattr(getattr(split.dataset, "reader", None), "class_to_idx", None)
+    if by_label:
+        return tuple(str(name) for name, _ in sorted(by_label.items(), key=lambda item: item[1]))
+    names: Sequence[Any] | None = getattr(split.dataset, "classes", None)
+    if names is None:
+        raise DataError(f"{split.name} doesn't say its classes; write it to train/CLASS and val/CLASS folders instead")
+    return tuple(map(str, names))
+
+
+def _tars(root: Path) -> Source | None:
+    """train.tar and val.tar with class folders inside, if they are there."""
+    train = root / "train.tar"
+    val = next(
+        (root / f"{name}.tar" for name in ("val", "validation", "valid", "test") if (root / f"{name}.tar").is_file()),
+        None,
+    )
+    if not train.is_file() or val is None:
+        return None
+    opens = [partial(_tar_split, file) for file in (train, val)]
+    classes = [_timm_classes(opener()) for opener in opens]
+    if classes[0] != classes[1]:
+        raise DataError(f"the classes of {train} and {val} differ; both need the same folders")
+    return Source(str(root), classes[0], *opens)
+
+
+def _tar_split(file: Path) -> Split:
+    from timm.data import create_dataset
+
+    try:
+        return TimmSplit(create_dataset("", str(file)), str(file))
+    except Exception as error:  # tarfile raises many kinds
+        raise DataError(f"can't read {file}: {' '.join(str(error).split())[:300]}") from error

@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from tleg_cli import __version__
+from tleg_cli.data.ffcv_guard import INSTALL
 
 _PACKAGES = (
     "torch",
@@ -24,7 +25,6 @@ _PACKAGES = (
     "typer",
     "safetensors",
 )
-FFCV_HELP = "apt-get install pkg-config libturbojpeg0-dev libopencv-dev && pip install 'tleg[ffcv]'"
 
 
 def machine_facts() -> dict[str, Any]:
@@ -52,7 +52,7 @@ def _ffcv() -> str:
     try:
         importlib.import_module("ffcv.libffcv")
     except Exception as error:  # a broken build raises whatever the linker says
-        return f"missing ({str(error).splitlines()[0]}); image folders work; for .beton files: {FFCV_HELP}"
+        return f"missing ({str(error).splitlines()[0]}); image folders work; for .beton files: {INSTALL}"
     return "works"
 
 

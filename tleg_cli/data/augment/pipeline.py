@@ -1,15 +1,71 @@
-"""Stopgap."""
-import torch, torch.nn.functional as F
-from typing import Callable
-Augment = Callable
-def normalise(images, mean, std):
-    m = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
-    s = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
-    return (images.float() / 255 - m) / s
-def make_augment(section, *, mean, std, classes, smoothing):
-    def augment(images, labels, generator):
-        t = F.one_hot(labels, classes).float()
-        return normalise(images, mean, std), t * (1 - smoothing) + smoothing / classes
+"""What happens to a training batch on the device, in this order: RandAugment or colour jitter, normalise, erase, mixup.
+
+Nothing here waits for the GPU, and all randomness comes from the generator that is handed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from tleg_cli.config import AugmentationSection
+from tleg_cli.data.augment.constants import normalise
+from tleg_cli.data.augment.erasing import erase
+from tleg_cli.data.augment.jitter import colour_jitter
+from tleg_cli.data.augment.mixup import Mixing, mix, soft_targets
+from tleg_cli.data.augment.policy import parse_policy
+from tleg_cli.data.augment.randaugment import rand_augment
+
+__all__ = ["Augment", "make_augment", "normalise", "step_generator"]
+
+# images (batch, 3, height, width) uint8, labels (batch,) int64 -> images float32, targets (batch, classes) float32
+Augment = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
+
+
+def make_augment(
+    section: AugmentationSection,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    classes: int,
+    smoothing: float,
+) -> Augment:
+    """The function that turns a batch of the loader, cropped and flipped there, into inputs and soft targets.
+
+    The images it is given are never written to: FFCV reuses their memory. Raises ConfigError for an auto_augment
+    that is none. The generator must be on the device of the images.
+    """
+    recolour = _recolour(section, mean)
+    mixing = Mixing(section.mixup, section.cutmix, section.mixup_prob, section.mixup_switch)
+
+    def augment(images: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        inputs = normalise(recolour(images, generator), mean, std)
+        inputs = erase(
+            inputs, probability=section.erase, mode=section.erase_mode, count=section.erase_count, generator=generator
+        )
+        return mix(inputs, soft_targets(labels, classes, smoothing), mixing, generator)
+
     return augment
-def step_generator(seed, step, rank, device):
-    g = torch.Generator(device=device); g.manual_seed((seed * 1000003 + step) * 1009 + rank); return g
+
+
+def _recolour(section: AugmentationSection, mean: tuple[float, ...]) -> Callable[[Tensor, Generator], Tensor]:
+    """RandAugment, or colour jitter where there is none: with a policy, timm leaves color_jitter out (transforms_factory)."""
+    if not section.auto_augment:
+        return lambda images, generator: colour_jitter(images, section.color_jitter, generator)
+    policy = parse_policy(section.auto_augment)
+    fill = tuple(float(min(255, round(255 * value))) for value in mean)
+    return lambda images, generator: rand_augment(images, policy, fill, generator)
+
+
+def step_generator(seed: int, step: int, rank: int, device: torch.device | str) -> Generator:
+    """The generator of one step on one rank: a function of its arguments, so that no state has to be in a checkpoint.
+
+    Hashed, since neighbouring seeds must not give related streams; the CPU's generator uses the lower 32 bits only.
+    """
+    digest = hashlib.blake2b(f"{seed} {step} {rank}".encode(), digest_size=8).digest()
+    generator = Generator(device=device)
+    generator.manual_seed(int.from_bytes(digest, "big") >> 1)  # non-negative int64
+    return generator

@@ -1,0 +1,141 @@
+"""The loader for images that PIL reads: torch's DataLoader with our order and crops. Needs no FFCV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from tleg_cli.data.crops import CropRule, crop, flipped
+from tleg_cli.data.order import INDEX_BITS, INDEX_MASK, Codes
+from tleg_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from tleg_cli.data.loader import Batch, Order
+    from tleg_cli.data.sources import Split
+
+
+@dataclass(frozen=True)
+class Views:
+    """A split as a DataLoader's data set: coded ids in, one batch out. Runs in worker processes."""
+
+    split: Split
+    rule: CropRule
+    image_size: int
+    crop_pct: float
+    interpolation: str  # bicubic or bilinear
+
+    def __getitems__(self, codes: Codes) -> tuple[torch.Tensor, torch.Tensor] | DataError:
+        """uint8 (batch, 3, size, size) and int64 (batch,). An error is returned, since a DataLoader would wrap it in a traceback."""
+        images = np.empty((len(codes), self.image_size, self.image_size, 3), dtype=np.uint8)
+        labels = np.empty(len(codes), dtype=np.int64)
+        try:
+            for place, code in enumerate(codes.tolist()):
+                image, labels[place] = self.split[code & INDEX_MASK]
+                images[place] = self._view(image, code >> INDEX_BITS)
+        except DataError as error:
+            return error
+        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+
+    def _view(self, image: Image, draw: int) -> np.ndarray:
+        if self.rule.scale is None:
+            pixels = np.asarray(self._centre(image))
+        else:
+            pixels = np.asarray(self._random(image, draw))
+        return pixels[:, ::-1] if flipped(self.rule.seed, draw, self._numbers) else pixels
+
+    def _random(self, image: Image, draw: int) -> Image:
+        top, left, height, width = crop(image.height, image.width, self.rule.seed, draw, self._numbers)
+        box = image.crop((left, top, left + width, top + height))
+        return box.resize((self.image_size, self.image_size), self._filter)
+
+    @cached_property
+    def _numbers(self) -> Any:
+        return self.rule.numbers()
+
+    @cached_property
+    def _filter(self) -> Any:
+        from PIL import Image
+
+        return Image.Resampling[self.interpolation.upper()]
+
+    @cached_property
+    def _centre(self) -> Any:
+        """timm's own evaluation transform, without normalisation."""
+        from timm.data import create_transform
+        from torchvision.transforms import Compose
+
+        whole = create_transform(
+            self.image_size, crop_pct=self.crop_pct, interpolation=self.interpolation, normalize=False
+        )
+        return Compose(whole.transforms[:-1])  # the last one makes a tensor
+
+
+@dataclass
+class FolderLoader:
+    """Batches of a split that PIL reads, in the order of `order(epoch)`. See `tleg_cli.data.loader.Loader`."""
+
+    views: Views
+    order: Order
+    workers: int
+    samples: int = field(init=False)
+    batches: int = field(init=False)
+    _todo: list[Codes] = field(init=False, default_factory=list)
+    _loader: DataLoader[Any] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.samples = len(self.views.split)
+        self.batches = self.order.batches()
+        self._loader = DataLoader(
+            self.views,  # type: ignore[arg-type]  # map-style by __getitems__
+            batch_sampler=_Todo(self._todo),  # type: ignore[arg-type]
+            collate_fn=_as_it_is,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` from batch `start` on. Raises DataError for an image that can't be read."""
+        if self._loader is None:
+            raise RuntimeError("this loader is closed")
+        self._todo[:] = list(self.order(number))[start:]
+        try:
+            for batch in self._loader:
+                if isinstance(batch, DataError):
+                    raise batch
+                yield batch[0], batch[1]
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                f"a loader process died ({str(error).splitlines()[0]}); lower data.workers (now {self.workers}) if memory ran out"
+            ) from error
+
+    def close(self) -> None:
+        """Ends the worker processes."""
+        self._loader = None
+
+
+@dataclass(frozen=True)
+class _Todo:
+    """The DataLoader's batch sampler: whatever stands in the list when an epoch begins, since its workers outlive the epoch."""
+
+    batches: list[Codes]
+
+    def __iter__(self) -> Iterator[Codes]:
+        return iter(list(self.batches))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _as_it_is(batch: Sequence[Any]) -> Sequence[Any]:
+    return batch
