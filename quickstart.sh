@@ -3,6 +3,7 @@
 set -eu
 cd "$(dirname "$0")"
 PATH="$PWD/.venv/bin:$PATH"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # these networks are so small that a second thread costs more than it gives
 began=$(date +%s)
 seed=${SEED:-0}
 run=${RUN:-runs/quickstart}

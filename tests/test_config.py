@@ -33,9 +33,26 @@ def test_set_overrides_one_value():
     assert (config.aux.epochs, config.aux.lr, config.augmentation.crop_scale) == (3, 1e-4, (0.5, 1.0))
 
 
+@pytest.mark.parametrize("text", ["6", "2:2:6:2", "2:4", "1:1", "12:30:45", "3:59:59"])
+def test_a_depth_needs_no_quotes(text, tmp_path):
+    """YAML 1.1 would read 2:2:6:2 as a number to the base 60."""
+    assert load_config("digits", [f"aux.depth={text}"]).aux.depth == text
+    assert load_config("digits", [f"descendant.depths={text}"]).descendant.depths == text
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_yaml(load_config("digits", [f"aux.depth={text}"])))
+    assert load_config(str(file)).aux.depth == text
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("1", 1.0), ("0.5", 0.5), ("+.5", 0.5), ("1_0.0", 10.0)])
+def test_numbers_are_still_numbers(text, value):
+    assert load_config("digits", [f"aux.lr={text}"]).aux.lr == value
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        (["aux.depth=true"], ["aux.depth = True"]),
+        (["aux.depth=2:0:6:2"], ["a depth is a number from 1"]),
         (["aux.epoch=3"], ["unknown key aux.epoch", "Did you mean 'epochs'"]),
         (["axu.epochs=3"], ["unknown key axu", "'aux'"]),
         (["aux.epochs=three"], ["aux.epochs = 'three'"]),
@@ -79,7 +96,13 @@ def test_no_setting_makes_anything_but_a_config_or_an_error(text):
         assert "\n" not in str(error)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )
+)
 def test_no_section_makes_anything_but_a_config_or_an_error(value):
     try:
         load_config("digits", [f"aux={yaml.safe_dump(value)}"])

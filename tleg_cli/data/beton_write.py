@@ -119,7 +119,7 @@ class _Checked:
     def bad(self) -> list[tuple[int, str]]:
         if not self.notes.exists():
             return []
-        found = {index: reason for index, reason in map(json.loads, self.notes.read_text().splitlines())}
+        found = dict(map(json.loads, self.notes.read_text().splitlines()))
         return sorted(found.items())
 
 
@@ -135,29 +135,40 @@ def _write(checked: _Checked, indices: np.ndarray, path: Path, options: WriteOpt
         "label": IntField(),
     }
     writer = ffcv.writer.DatasetWriter(str(path), fields, page_size=options.page(), num_workers=options.workers)
-    before = set(multiprocessing.active_children())
-    original = ffcv.writer.tqdm, ffcv.writer.sleep
-    ffcv.writer.tqdm, ffcv.writer.sleep = _bar(progress), _watch(before)
+    workers: list[Any] = []
+    original = ffcv.writer.tqdm, ffcv.writer.sleep, ffcv.writer.Process
+    ffcv.writer.tqdm, ffcv.writer.sleep, ffcv.writer.Process = _bar(progress), _watch(workers), _recorded(workers)
     try:
         writer.from_indexed_dataset(checked, indices=indices.tolist(), chunksize=50)
+        for worker in workers:
+            worker.join()
     except BaseException:
-        for process in set(multiprocessing.active_children()) - before:
-            process.kill()
+        for worker in workers:
+            worker.kill()
+            worker.join()
         memory = getattr(writer, "metadata_sm", None)
-        if hasattr(memory, "unlink"):
-            memory.unlink()
+        if memory is not None and hasattr(memory, "unlink"):
+            memory.unlink()  # of /dev/shm, where it would stay
         raise
     finally:
-        ffcv.writer.tqdm, ffcv.writer.sleep = original
+        ffcv.writer.tqdm, ffcv.writer.sleep, ffcv.writer.Process = original
 
 
-def _watch(before: set[Any]) -> Callable[[float], None]:
+def _recorded(workers: list[Any]) -> Callable[..., Any]:
+    """Process, which notes what it starts: one that dies at once would be missing from any list made later."""
+
+    def process(**arguments: Any) -> Any:
+        workers.append(multiprocessing.Process(**arguments, daemon=True))
+        return workers[-1]
+
+    return process
+
+
+def _watch(workers: Sequence[Any]) -> Callable[[float], None]:
     """A sleep that raises DataError if one of the writer's processes has died."""
-    workers: set[Any] = set()
 
     def sleep(seconds: float) -> None:
         time.sleep(seconds)
-        workers.update(set(multiprocessing.active_children()) - before)
         dead = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0)]
         if dead:
             raise DataError(

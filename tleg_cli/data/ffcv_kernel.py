@@ -32,7 +32,7 @@ def _bind(name: str, signature: Any) -> Any:
     return types.ExternalFunction(f"tleg_ffcv_{name}", signature)
 
 
-# int imdecode(source, bytes, height, width, destination, crop height, crop width, x, y, scale, scale divisor, crop?, flip?): 0 if all is well
+# int imdecode(source, bytes, height, width, destination, crop height, crop width, x, y, scale, divisor, crop?, flip?): 0 if all is well
 _imdecode = _bind(
     "imdecode",
     types.int32(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ class FfcvLoader:
     samples: int
     batches: int
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
         """The batches of epoch `number` from batch `start` on. Raises DataError for an image that can't be decoded."""
         from tleg_cli.data.ffcv_pipeline import EpochThread
 

@@ -105,7 +105,8 @@ class EpochThread(EpochIterator):
     def _hand_over(self, item: Any) -> None:
         while not self.terminate_event.is_set():
             try:
-                return self.output_queue.put(item, timeout=0.1)
+                self.output_queue.put(item, timeout=0.1)
+                return
             except queue.Full:
                 continue
 

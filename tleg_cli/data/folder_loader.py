@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,7 @@ class FolderLoader:
         self.samples = len(self.views.split)
         self.batches = self.order.batches()
         self._loader = DataLoader(
-            self.views,  # type: ignore[arg-type]  # map-style by __getitems__
+            self.views,
             batch_sampler=_Todo(self._todo),  # type: ignore[arg-type]
             collate_fn=_as_it_is,
             num_workers=self.workers,
@@ -102,7 +102,7 @@ class FolderLoader:
             persistent_workers=self.workers > 0,
         )
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
         """The batches of epoch `number` from batch `start` on. Raises DataError for an image that can't be read."""
         if self._loader is None:
             raise RuntimeError("this loader is closed")

@@ -97,7 +97,7 @@ def _open_files(folder: Path, classes: tuple[str, ...]) -> Split:
 
 @dataclass(frozen=True)
 class FileSplit:
-    """Image files. Grey, CMYK, palette and transparent images become RGB as PIL converts them; EXIF rotation is left alone, as timm does."""
+    """Image files. Grey, CMYK, palette and transparent images become RGB as PIL converts them; EXIF rotation is left alone, as in timm."""
 
     listing: Listing
 
@@ -194,7 +194,8 @@ class TimmSplit:
 def _timm_classes(split: Split) -> tuple[str, ...]:
     """Class names in the order of their labels, as far as the data set tells them."""
     assert isinstance(split, TimmSplit)
-    by_label = getattr(getattr(split.dataset, "reader", None), "class_to_idx", None)
+    reader = getattr(split.dataset, "reader", None)
+    by_label = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
     if by_label:
         return tuple(str(name) for name, _ in sorted(by_label.items(), key=lambda item: item[1]))
     names: Sequence[Any] | None = getattr(split.dataset, "classes", None)
@@ -212,11 +213,10 @@ def _tars(root: Path) -> Source | None:
     )
     if not train.is_file() or val is None:
         return None
-    opens = [partial(_tar_split, file) for file in (train, val)]
-    classes = [_timm_classes(opener()) for opener in opens]
-    if classes[0] != classes[1]:
+    classes = _timm_classes(_tar_split(train))
+    if classes != _timm_classes(_tar_split(val)):
         raise DataError(f"the classes of {train} and {val} differ; both need the same folders")
-    return Source(str(root), classes[0], *opens)
+    return Source(str(root), classes, partial(_tar_split, train), partial(_tar_split, val))
 
 
 def _tar_split(file: Path) -> Split:

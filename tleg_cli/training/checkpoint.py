@@ -78,7 +78,7 @@ def _steps(folder: Path) -> list[tuple[int, Path]]:
 
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and one line on each newer one that had to be passed over."""
-    passed_over = []
+    passed_over: list[str] = []
     for _, path in sorted(_steps(folder), reverse=True):
         problem = check_checkpoint(path)
         if problem is None:

@@ -66,7 +66,7 @@ class State:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    ema: nn.Module | None
+    ema: Any  # timm.utils.ModelEmaV3, or None
     step: int = 0
     history: list[Record] = field(default_factory=list)
     epoch_loss: Tensor | float = 0.0  # summed over the steps of the current epoch; stays on the device
@@ -120,7 +120,7 @@ def _resume(job: Job, plan: Plan, run: RunFolder, world: World, watch: Watch) ->
     return state
 
 
-def _new_ema(job: Job) -> nn.Module | None:
+def _new_ema(job: Job) -> Any:
     if job.recipe.ema_decay is None:
         return None
     from timm.utils import ModelEmaV3

@@ -84,9 +84,7 @@ def _torchrun(arguments: list[str], errors: Path) -> int:
         if line:
             raise TlegError(line["message"]) from None
         how = f"was killed by signal {-first.exitcode}" if first.exitcode < 0 else f"ended with code {first.exitcode}"
-        raise TlegError(
-            f"rank {rank} {how}; run the same command again to carry on from the last checkpoint"
-        ) from None
+        raise TlegError(f"rank {rank} {how}; run the same command again to carry on from the last checkpoint") from None
     return 0
 
 

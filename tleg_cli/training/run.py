@@ -40,11 +40,12 @@ class Setting:
     def open_loaders(self, batch_size: int) -> tuple[Loader, Loader]:
         """Train and validation loader; opened once, since FFCV compiles each for seconds."""
         if batch_size not in self.loaders:
-            ranks = {"batch_size": batch_size, "rank": self.world.rank, "world": self.world.size}
-            config = self.config
-            train = open_train_loader(config.data, config.augmentation, seed=config.seed, **ranks)
+            config, rank, world = self.config, self.world.rank, self.world.size
+            train = open_train_loader(
+                config.data, config.augmentation, batch_size=batch_size, seed=config.seed, rank=rank, world=world
+            )
             self.closing.callback(train.close)
-            val = open_eval_loader(config.data, **ranks)
+            val = open_eval_loader(config.data, batch_size=batch_size, rank=rank, world=world)
             self.closing.callback(val.close)
             self.loaders[batch_size] = train, val
         return self.loaders[batch_size]

@@ -14,11 +14,10 @@ from tleg_cli import plugin_manager
 from tleg_cli.atomic import file_hash
 from tleg_cli.config import Config
 from tleg_cli.errors import ConfigError
-from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.depths import Depth, complete_depth, format_depth, parse_depths
 from tleg_cli.learngene.file import read_learngene, write_learngene
 from tleg_cli.learngene.gene import Learngene, Metadata
-from tleg_cli.models.aux_net import AuxNet, new_aux_net
+from tleg_cli.models.aux_net import AuxNet, new_aux_net, too_shallow
 from tleg_cli.models.build import build_model
 from tleg_cli.models.descendant import check_image_size, descendant_card, descendant_folder, expanded_model, full_depth
 from tleg_cli.models.model_file import write_model
@@ -61,11 +60,13 @@ def train_teacher(config: Config, out: Path, world: World, watch: Watch, allow_c
 def train_aux(config: Config, out: Path, world: World, watch: Watch, allow_changed: Sequence[str] = ()) -> Summary:
     """Stage 1: trains an aux net by distilling the ancestor; writes `out/learngene.pt`, with EMA also learngene_ema.pt."""
     backbone = plugin_manager.get_backbone(config.backbone.name)
-    basis = get_basis(config.basis)
+    basis = plugin_manager.get_basis(config.basis)
     depth = complete_depth(parse_depths(config.aux.depth)[0], backbone.usual_depth, backbone.name)
     training = {"drop_rate": config.aux.drop_rate, "drop_path_rate": config.aux.drop_path}
     with setting(config, world, watch, allow_changed) as shared:
         metadata = _metadata(config, depth, len(shared.data.classes))
+        for stage in too_shallow(basis, depth, backbone.stages):
+            watch.say(f"{stage}: more blocks than that start from a learngene that is trained in part")
 
         def make() -> tuple[nn.Module, Objective]:
             model = new_aux_net(backbone, basis, metadata, **training)

@@ -20,14 +20,15 @@ def photographs():
 
 @pytest.fixture(scope="session")
 def pictures(photographs):
-    """Photographs, noise, a dull image, a constant one, one with two colours and one of almost one colour."""
+    """Photographs, noise, a dull image, a constant one, two with two colours (far, next to each other), one almost constant."""
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (96, 128, 3))
     dull = random.integers(100, 141, (96, 128, 3))
     two = np.where(random.random((96, 128, 1)) < 0.3, 20, 200).repeat(3, 2)
     rare = np.full((96, 128, 3), 90)
     rare[:2, :60] = random.integers(0, 256, (2, 60, 3))
-    arrays = [noise, dull, np.full((96, 128, 3), 77), two, rare]
+    near = random.integers(100, 102, (96, 128, 3))
+    arrays = [noise, dull, np.full((96, 128, 3), 77), two, near, rare]
     return photographs + [Image.fromarray(array.astype(np.uint8)) for array in arrays]
 
 

@@ -61,10 +61,10 @@ def test_colours_of_tiny_images(timms, to_tensor, name, size):
 
 
 @pytest.mark.parametrize("magnitude", [12, 16, 25])
-@pytest.mark.parametrize("name", [name for name in COLOURS if "Posterize" in name or "Solarize" in name])
+@pytest.mark.parametrize("name", COLOURS)
 def test_magnitudes_beyond_ten(timms, to_tensor, pictures, name, magnitude):  # mmax
-    ours = apply(to_tensor(pictures), choice_of(name, magnitude, 1, len(pictures)), FILL)
-    assert difference(ours, timms(name, magnitude, 1, pictures)).max() == 0
+    ours = apply(to_tensor(pictures), choice_of(name, magnitude, -1, len(pictures)), FILL)
+    assert difference(ours, timms(name, magnitude, -1, pictures)).max() <= 1
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -65,28 +65,43 @@ def test_the_fill_is_timms(batch):
     assert wanted == (124, 116, 104)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"color_jitter": 0.4},
-        {"auto_augment": "rand-m9"},
-        {"auto_augment": "rand-m9-n1"},
-        {"erase": 1.0},
-        {"erase": 1.0, "erase_mode": "rand"},
-        {"erase": 1.0, "erase_mode": "const"},
-        {"erase": 1.0, "erase_count": 4},
-        {"mixup": 0.8},
-        {"cutmix": 1.0},
-        {"mixup": 0.8, "cutmix": 1.0, "mixup_switch": 0.0},
-        {"mixup": 0.8, "cutmix": 1.0, "mixup_switch": 1.0},
-    ],
-)
-def test_every_setting_takes_effect(batch, settings):
-    others = [{}, {"erase": 1.0}, {"mixup": 0.8}, {"auto_augment": "rand-m9"}]
-    result = augment(batch, **settings)[0]
-    assert all(not torch.equal(result, augment(batch, **other)[0]) for other in others if other != settings)
-    assert torch.equal(result, augment(batch, **settings)[0])
-    assert not torch.equal(result, augment(batch, seed=1, **settings)[0])
+VARIANTS = [
+    {},
+    {"color_jitter": 0.4},
+    {"color_jitter": 0.2},
+    {"auto_augment": "rand-m9"},
+    {"auto_augment": "rand-m9-n1"},
+    {"erase": 0.5},
+    {"erase": 1.0},
+    {"erase": 1.0, "erase_mode": "rand"},
+    {"erase": 1.0, "erase_mode": "const"},
+    {"erase": 1.0, "erase_count": 4},
+    {"mixup": 0.8},
+    {"mixup": 0.3},
+    {"cutmix": 1.0},
+    {"mixup": 0.8, "cutmix": 1.0, "mixup_switch": 0.0},
+    {"color_jitter": 0.4, "mixup": 0.8},
+]
+
+
+def test_every_setting_takes_effect(batch):
+    results = [augment(batch, **settings)[0] for settings in VARIANTS]
+    for index, result in enumerate(results):
+        assert not any(torch.equal(result, other) for other in results[:index]), VARIANTS[index]
+
+
+@pytest.mark.parametrize("settings", VARIANTS[1:], ids=str)
+def test_a_seed_is_a_batch(batch, settings):
+    first, again, other = (augment(batch, seed=seed, **settings)[0] for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_mixup_switch_takes_effect(batch, seed):
+    always, never = (augment(batch, seed, mixup=0.8, cutmix=1.0, mixup_switch=switch)[0] for switch in (1.0, 0.0))
+    assert torch.equal(always, augment(batch, seed, cutmix=1.0)[0])
+    assert not torch.equal(always, never)
 
 
 def test_mixup_prob_takes_effect(batch):

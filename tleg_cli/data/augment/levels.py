@@ -63,7 +63,7 @@ def _enhance(level: Tensor, _sign: Tensor) -> Tensor:
 
 
 def _enhance_increasing(level: Tensor, sign: Tensor) -> Tensor:
-    return (1 + level * 0.9).clamp(min=0.1)
+    return (1 + sign * (level * 0.9)).clamp(min=0.1)
 
 
 LEVELS: dict[str, Level] = {

@@ -1,0 +1,104 @@
+"""Sources: what is accepted as a data set, and the one line that refuses everything else."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.data.conftest import write_folder
+from tleg_cli.data.sources import open_source
+from tleg_cli.errors import DataError
+
+
+def test_digits_are_1797_real_images_in_a_fixed_split():
+    source = open_source("digits")
+    train, val = source.train(), source.val()
+    assert (len(train), len(val), len(source.classes)) == (1297, 500, 10)
+    image, label = val[0]
+    assert image.mode == "RGB"
+    assert image.size == (8, 8)
+    assert label == open_source("digits").val()[0][1]
+    assert np.asarray(image).max() == 255 or np.asarray(image).max() > 200
+    everything = {np.asarray(split[i][0]).tobytes() for split in (train, val) for i in range(len(split))}
+    assert len(everything) == 1797  # no image stands in both
+
+
+def test_a_folder_gives_its_images_by_class(photos):
+    source = open_source(str(photos))
+    train = source.train()
+    assert source.classes == ("class-0", "class-1", "class-2")
+    assert [train[i][1] for i in range(len(train))] == [0] * 8 + [1] * 8 + [2] * 8
+
+
+def test_class_2_comes_before_class_10(tmp_path):
+    write_folder(tmp_path, classes=1, train=1, val=1)
+    for split in ("train", "val"):
+        for name in ("10", "2"):
+            shutil.copytree(tmp_path / split / "class-0", tmp_path / split / name)
+        shutil.rmtree(tmp_path / split / "class-0")
+    assert open_source(str(tmp_path)).classes == ("2", "10")
+
+
+def test_what_is_no_data_is_refused_in_one_line(tmp_path, photos):
+    copy = shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "empty").mkdir()
+    cases = {
+        "digit": "no source of that name. Did you mean 'digits'",
+        str(tmp_path / "nowhere"): "no folder",
+        str(tmp_path / "empty"): "has no train/ and val/",
+        str(copy / "train" / "class-0" / "000.jpg"): "is a file",
+    }
+    for path, message in cases.items():
+        with pytest.raises(DataError) as caught:
+            open_source(path)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_empty_class_and_different_classes_are_named(tmp_path, photos):
+    copy = shutil.copytree(photos, tmp_path / "photos")
+    for image in (copy / "val" / "class-1").iterdir():
+        image.unlink()
+    with pytest.raises(DataError, match="class-1 has no images"):
+        open_source(str(copy)).val()
+    shutil.rmtree(copy / "val" / "class-1")
+    with pytest.raises(DataError, match="'class-1' only in train"):
+        open_source(str(copy))
+
+
+@pytest.mark.parametrize("damage", ["text", "truncated", "empty"])
+def test_a_damaged_image_is_named(tmp_path, photos, damage):
+    copy = shutil.copytree(photos, tmp_path / "photos")
+    file = copy / "train" / "class-0" / "003.jpg"
+    content = file.read_bytes()
+    file.write_bytes({"text": b"hello\n", "truncated": content[: len(content) // 2], "empty": b""}[damage])
+    split = open_source(str(copy)).train()
+    with pytest.raises(DataError, match=r"003\.jpg"):
+        split[3]
+
+
+def test_grey_and_transparent_images_become_rgb(tmp_path):
+    from PIL import Image
+
+    write_folder(tmp_path, classes=1, train=1, val=1)
+    for name, mode in (("grey", "L"), ("cmyk", "CMYK"), ("clear", "RGBA"), ("palette", "P")):
+        suffix = "jpg" if mode in ("L", "CMYK") else "png"
+        Image.new(mode, (9, 7)).save(tmp_path / "train" / "class-0" / f"{name}.{suffix}")
+    split = open_source(str(tmp_path)).train()
+    assert {split[i][0].mode for i in range(len(split))} == {"RGB"}
+    assert len(split) == 5
+
+
+def test_a_tar_of_each_split_works(tmp_path, photos):
+    import tarfile
+
+    for split in ("train", "val"):
+        with tarfile.open(tmp_path / f"{split}.tar", "w") as tar:
+            tar.add(photos / split, arcname=".")
+    source = open_source(str(tmp_path))
+    assert source.classes == ("class-0", "class-1", "class-2")
+    assert (len(source.train()), len(source.val())) == (24, 15)
+    folder = open_source(str(photos)).val()
+    assert sorted(np.asarray(source.val()[i][0]).tobytes() for i in range(15)) == sorted(
+        np.asarray(folder[i][0]).tobytes() for i in range(15)
+    )
