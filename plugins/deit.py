@@ -1,4 +1,7 @@
-"""DeiT and plain ViTs as timm builds them: mean pooling over the patches and no class token, as in TLEG."""
+"""DeiT and plain ViTs as timm builds them: mean pooling over the patches and no class token, as in TLEG.
+
+DeiT-III (Touvron et al. 2022, arXiv 2204.07118) has layer scale in its blocks, which is expanded, and keeps its class token.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ from tleg_cli.hookspecs import Backbone, hookimpl
 
 _NO_CLASS_TOKEN = {"class_token": False, "global_pool": "avg"}
 _SIZES = ("tiny", "small", "base")
+_FREE = {"img_size": 224, "patch_size": 16, "embed_dim": 192, "num_heads": 3, "mlp_ratio": 4.0}
 
 
 @hookimpl
 def tleg_backbones() -> Iterable[Backbone]:
-    """`deit_{tiny,small,base}_patch16_224`, and `vit`, whose size the preset states."""
+    """`deit_{tiny,small,base}_patch16_224`, `deit3_*`, and `vit` and `deit3`, whose size the preset states."""
     for size in _SIZES:
         name = f"deit_{size}_patch16_224"
         yield Backbone(name, timm_name=name, arguments=_NO_CLASS_TOKEN, options={"img_size": 224})
-    yield Backbone(
-        "vit",
-        timm_name="vit_tiny_patch16_224",
-        arguments=_NO_CLASS_TOKEN,
-        options={"img_size": 224, "patch_size": 16, "embed_dim": 192, "num_heads": 3, "mlp_ratio": 4.0},
-    )
+    yield Backbone("vit", timm_name="vit_tiny_patch16_224", arguments=_NO_CLASS_TOKEN, options=_FREE)
+    for size, blocks in (("small", 12), ("medium", 12), ("base", 12), ("large", 24)):
+        name = f"deit3_{size}_patch16_224"
+        yield Backbone(name, timm_name=name, usual_depth=(blocks,), options={"img_size": 224})
+    yield Backbone("deit3", timm_name="deit3_small_patch16_224", options=_FREE)

@@ -11,25 +11,32 @@ from tleg_cli.hookspecs import Backbone, hookimpl
 
 _DEPTHS = {"tiny": (2, 2, 6, 2), "small": (2, 2, 18, 2), "base": (2, 2, 18, 2)}
 _STAGES = tuple(f"layers.{stage}.blocks" for stage in range(4))
+_SWIN, _SWINV2 = "swin_{}_patch4_window7_224", "swinv2_{}_window8_256"
+_ALWAYS = {"drop_path_rate": 0.0}  # timm's Swin drops paths by itself; here the recipe says how much
 _HEAD = ("head.fc",)
 
 
 @hookimpl
 def tleg_backbones() -> Iterable[Backbone]:
-    """The published sizes, and `swin`, `swin_3_stages`, `swin_2_stages`, whose sizes the preset states."""
+    """The published sizes, and `swin`, `swinv2` and their `_3_stages`, `_2_stages`, whose sizes the preset states."""
     for size, depths in _DEPTHS.items():
-        for name, pixels in ((f"swin_{size}_patch4_window7_224", 224), (f"swinv2_{size}_window8_256", 256)):
-            yield Backbone(name, name, _STAGES, "depths", depths, options={"img_size": pixels}, head=_HEAD)
-    for count, name in ((4, "swin"), (3, "swin_3_stages"), (2, "swin_2_stages")):
-        options = {
-            "img_size": 224,
-            "patch_size": 4,
-            "window_size": 7,
-            "embed_dim": 96,
-            "num_heads": (3, 6, 12, 24)[:count],
-            "mlp_ratio": 4.0,
-        }
-        usual = (2,) * (count - 2) + (6, 2) if count > 2 else (2, 6)
-        yield Backbone(
-            name, "swin_tiny_patch4_window7_224", _STAGES[:count], "depths", usual, options=options, head=_HEAD
-        )
+        for pattern, pixels in ((_SWIN, 224), (_SWINV2, 256)):
+            name = pattern.format(size)
+            yield Backbone(name, name, _STAGES, "depths", depths, _ALWAYS, {"img_size": pixels}, _HEAD)
+    for family, pattern in (("swin", _SWIN), ("swinv2", _SWINV2)):
+        yield from (_free(family, pattern.format("tiny"), stages) for stages in (4, 3, 2))
+
+
+def _free(family: str, timm_name: str, stages: int) -> Backbone:
+    """A Swin of this many stages, the last but one the deepest."""
+    options = {
+        "img_size": 224,
+        "patch_size": 4,
+        "window_size": 7,
+        "embed_dim": 96,
+        "num_heads": (3, 6, 12, 24)[:stages],
+        "mlp_ratio": 4.0,
+    }
+    name = family if stages == 4 else f"{family}_{stages}_stages"
+    usual = (2,) * (stages - 2) + (6, 2) if stages > 2 else (2, 6)
+    return Backbone(name, timm_name, _STAGES[:stages], "depths", usual, _ALWAYS, options, _HEAD)

@@ -15,7 +15,7 @@ LAYERS = [
     {"training", "report"},
     {"models"},
     {"data"},
-    {"config", "config_file", "plugin_manager"},
+    {"config", "config_file", "plugin_manager", "plugin_loading", "plugin_checks"},
     {"learngene"},
     {"atomic", "errors", "hookspecs", "__init__"},
 ]
@@ -95,7 +95,9 @@ def commands() -> list[str]:
     return sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in commands())], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], *([name, "--help"] for name in commands())], ids=" ".join
+)
 def test_help_loads_nothing_heavy(arguments):
     assert loaded_by(arguments).isdisjoint(HEAVY)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -12,6 +13,12 @@ from tleg_cli.commands.compare import compare
 from tleg_cli.commands.doctor import doctor
 from tleg_cli.commands.evaluate import evaluate
 from tleg_cli.commands.expand import expand
+from tleg_cli.commands.export import export
+from tleg_cli.commands.fit import fit
+from tleg_cli.commands.from_plugins import Commands
+from tleg_cli.commands.import_reference import import_reference
+from tleg_cli.commands.inspect import inspect
+from tleg_cli.commands.plugins import plugins
 from tleg_cli.commands.prepare import prepare
 from tleg_cli.commands.presets import presets
 from tleg_cli.commands.train_aux import train_aux
@@ -19,7 +26,7 @@ from tleg_cli.commands.train_des import train_des
 from tleg_cli.commands.train_teacher import train_teacher
 from tleg_cli.errors import TlegError
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "prepare": prepare,
     "train-teacher": train_teacher,
     "train-aux": train_aux,
@@ -27,12 +34,19 @@ COMMANDS = {
     "train-des": train_des,
     "compare": compare,
     "evaluate": evaluate,
+    "inspect": inspect,
+    "fit": fit,
+    "import": import_reference,
+    "export": export,
     "presets": presets,
+    "plugins": plugins,
     "doctor": doctor,
 }
 
 app = typer.Typer(
     name="tleg",
+    cls=Commands,
+    epilog="Plugins may bring more commands: tleg plugins",
     help="Train one learngene, grow vision transformers of any depth from it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

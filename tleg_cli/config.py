@@ -124,6 +124,11 @@ class AuxSection(Recipe):
     depth: str
     distillation: Distillation = Distillation()
 
+    @field_validator("depth", mode="before")
+    @classmethod
+    def _depth_as_text(cls, depth: Any) -> Any:
+        return str(depth) if type(depth) is int else depth  # --set aux.depth=6 needs no quotes
+
     @field_validator("depth")
     @classmethod
     def _one_depth(cls, depth: str) -> str:
@@ -135,6 +140,11 @@ class DescendantSection(Recipe):
 
     depths: str
     per_depth: dict[str, dict[str, Any]] = {}
+
+    @field_validator("depths", mode="before")
+    @classmethod
+    def _one_as_text(cls, depths: Any) -> Any:
+        return str(depths) if type(depths) is int else depths
 
     @field_validator("depths")
     @classmethod

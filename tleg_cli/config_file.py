@@ -19,7 +19,7 @@ MAX_CONFIG_BYTES = 1_000_000
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with plain values only: no aliases (no bombs), no key twice, and 1e-5 is a number as everybody expects."""
+    """YAML with plain values only: no aliases (no bombs), no key twice, 1e-5 is a number, and 2:2:6:2 isn't one."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -38,6 +38,16 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _without_base_60(tag: str, pattern: re.Pattern[str]) -> tuple[str, re.Pattern[str]]:
+    """YAML 1.1 reads 2:2:6:2, the depths of a Swin, as one number to the base 60."""
+    number = tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    return tag, re.compile(f"(?!.*:)(?:{pattern.pattern})", re.VERBOSE) if number else pattern
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [_without_base_60(*resolver) for resolver in resolvers]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )

@@ -7,6 +7,7 @@
         return [Backbone(name="my_vit", timm_name="my_vit", stages=("blocks",))]
 
 Publish it under the entry point group `tleg`, and `tleg plugins` lists it. Built-in backbones come in the same way.
+docs/plugins.md has a whole plugin for each hook.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("tleg")
 hookimpl = pluggy.HookimplMarker("tleg")
 
-API_VERSION = 1
+API_VERSION = 1  # a plugin may state the one it was written for: TLEG_API = 1; a higher one than this is refused
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Backbone:
     usual_depth: blocks of each stage, where nobody says otherwise.
     arguments: keyword arguments that are always passed. options: those a preset may set, with their defaults.
     head: the names that belong to the classifier, which is shared only between equal sets of classes.
+
+    A network of one's own is registered with timm (`timm.models.register_model`) when its plugin is imported.
     """
 
     name: str

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from tleg_cli import plugin_manager
+from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.expand import expand
+from tleg_cli.models.aux_net import too_shallow
 from tleg_cli.models.build import build_model
 from tleg_cli.models.descendant import expanded_model
 
@@ -140,7 +142,6 @@ def test_stochastic_depth_is_on_in_training_and_off_in_evaluation(make_aux_net, 
 def test_weight_decay_spares_what_it_spares_in_a_plain_network(make_aux_net, metadata_of, backbone, options, depth):
     from timm.optim import param_groups_weight_decay
 
-    from tleg_cli.learngene.basis import get_basis
     from tleg_cli.models.aux_net import new_aux_net
 
     chosen = plugin_manager.get_backbone(backbone)
@@ -176,3 +177,32 @@ def test_the_learngene_holds_live_parameters(make_aux_net):
     with torch.no_grad():
         learngene.theta[name].fill_(3)
     assert (expand(aux_net.learngene(), 2)["blocks.0.attn.qkv.weight"] == 3).all()
+
+
+@pytest.mark.parametrize(
+    ("basis", "depth", "stages"),
+    [
+        ("linear", (2, 2, 6, 2), []),
+        ("linear", (1, 2, 6, 1), [0, 3]),
+        ("constant", (1,), []),
+        ("polynomial:2", (2, 2, 6, 2), [0, 1, 3]),
+        ("polynomial:2", (3,), []),
+        ("piecewise:3", (2,), [0]),
+        ("hat:3", (3,), []),
+    ],
+)
+def test_stages_that_are_too_shallow_for_the_basis_are_named(basis, depth, stages):
+    """A theta that no block of the aux net contains gets no gradient, and would be noise in a deeper descendant."""
+    names = [f"layers.{number}.blocks" for number in range(len(depth))]
+    found = too_shallow(get_basis(basis), depth, names)
+    assert [line.split()[0] for line in found] == [names[number] for number in stages]
+
+
+def test_a_theta_that_is_called_too_shallow_really_gets_no_gradient(make_aux_net, images):
+    aux_net = make_aux_net("linear", (1,)).train()
+    assert too_shallow(aux_net.basis, (1,), ["blocks"]) == [
+        "blocks has 1 block in the aux net, enough for 1 of the 2 weights of linear"
+    ]
+    torch.nn.functional.cross_entropy(aux_net(images), torch.arange(5)).backward()
+    for theta in aux_net.learngene().theta.values():
+        assert not theta.grad[1].any()

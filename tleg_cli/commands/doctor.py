@@ -18,7 +18,7 @@ def doctor(
 
     Example: tleg doctor /fast/imagenet/train.beton
     """
-    from tleg_cli.report.summary import print_json, print_table
+    from tleg_cli.report.summary import print_facts, print_json
 
     if file is None:
         from tleg_cli.report.machine import machine_facts
@@ -33,4 +33,4 @@ def doctor(
     if json:
         print_json(facts)
     else:
-        print_table(str(file or "tleg doctor"), ["", ""], [[key, str(value)] for key, value in facts.items()])
+        print_facts(str(file or "tleg doctor"), facts)

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from tleg_cli.training.distributed import World
 
 
-
 def evaluate(
     model: Annotated[Path, typer.Argument(help="What tleg wrote: a descendant, a teacher or a learngene.")],
     data: Annotated[
@@ -36,7 +35,7 @@ def evaluate(
     Example: tleg evaluate runs/small-des/depth-06/model.safetensors --data /fast/imagenet
     """
     from tleg_cli.errors import ConfigError
-    from tleg_cli.report.summary import print_json, print_table
+    from tleg_cli.report.summary import print_facts, print_json
     from tleg_cli.training.launch import Processes
 
     if split not in ("val", "train"):
@@ -53,8 +52,8 @@ def evaluate(
         if json:
             print_json(scores)
             return
-        rows = [[name, f"{scores[name]:.2f} %"] for name in ("top1", "top5")]
-        rows += [["loss", f"{scores['loss']:.4f}"], ["images", f"{scores['images']:,}"]]
-        print_table(f"{model} on {data} ({split})", ["", ""], rows)
+        facts = {name: f"{scores[name]:.2f} %" for name in ("top1", "top5")}
+        facts |= {"loss": f"{scores['loss']:.4f}", "images": f"{scores['images']:,}"}
+        print_facts(f"{model} on {data} ({split})", facts)
 
     in_processes(Processes(gpus, pick_device(device, gpus)), Path("evaluate"), (), score, report)

@@ -24,8 +24,12 @@ def prepare(
         int | None, typer.Option("--max-resolution", min=1, help="Shrink images whose longer side has more pixels.")
     ] = None,
     quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of JPEG.")] = 90,
-    write_mode: Annotated[WriteMode, typer.Option("--write-mode", help="auto: raw up to 64 pixels, else jpg.")] = WriteMode.auto,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that can't be read; they are listed.")] = False,
+    write_mode: Annotated[
+        WriteMode, typer.Option("--write-mode", help="auto: raw up to 64 pixels, else jpg.")
+    ] = WriteMode.auto,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out images that can't be read; they are listed.")
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
     force: Annotated[bool, typer.Option("--force", help="Write again what is there already.")] = False,
     json: o.Json = False,
@@ -56,7 +60,14 @@ def prepare(
         print_json({split: asdict(sidecar) for split, sidecar in written.items()})
         return
     rows = [
-        [split, f"{one.samples:,}", str(len(one.classes)), one.write_mode, f"{one.bytes / 1e6:,.1f} MB", str(len(one.skipped))]
+        [
+            split,
+            f"{one.samples:,}",
+            str(len(one.classes)),
+            one.write_mode,
+            f"{one.bytes / 1e6:,.1f} MB",
+            str(len(one.skipped)),
+        ]
         for split, one in written.items()
     ]
     print_table(f"{source} -> {out}", ["split", "images", "classes", "mode", "size", "skipped"], rows)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from tleg_cli.training.distributed import World
 
 
-
 def train_aux(
     preset: o.Preset,
     data: o.Data = None,

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tleg_cli.training.distributed import World
 
 
-
 class Init(str, Enum):
     """What a descendant starts from."""
 

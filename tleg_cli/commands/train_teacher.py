@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from tleg_cli.training.distributed import World
 
 
-
 def train_teacher(
     preset: o.Preset,
     data: o.Data = None,

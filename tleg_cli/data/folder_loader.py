@@ -94,7 +94,7 @@ class FolderLoader:
         self.samples = len(self.views.split)
         self.batches = self.order.batches()
         self._loader = DataLoader(
-            self.views,
+            self.views,  # type: ignore[arg-type]  # map-style by __getitems__
             batch_sampler=_Todo(self._todo),  # type: ignore[arg-type]
             collate_fn=_as_it_is,
             num_workers=self.workers,

@@ -55,8 +55,10 @@ def complete_depth(depth: Depth, usual: Depth, name: str, family: Depth | None =
 
     A single number sets the deepest stage, the others keep theirs: `6` on `(2, 2, 18, 2)` is `(2, 2, 6, 2)`.
     family: the usual depth of the backbone, which says what its deepest stage is, whatever this learngene has there.
-    Raises ConfigError if the numbers of stages differ, or if no stage is deeper than the others.
+    Raises ConfigError if the numbers of stages differ, if no stage is deeper than the others, or for a stage of 0.
     """
+    if min(depth, default=0) < 1:
+        raise ConfigError(f"depth {format_depth(depth) or depth}: a stage has at least 1 block")
     if len(depth) == len(usual):
         return depth
     if len(depth) != 1:

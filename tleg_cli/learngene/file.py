@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -81,10 +81,14 @@ def is_safetensors(path: Path) -> bool:
         return file.read(9)[8:] == b"{"
 
 
-def load_tensors(path: Path) -> Any:
-    """What a torch file holds, tensors and plain values only. Raises FileFormatError; nothing in the file is executed."""
+def load_tensors(path: Path, allowed: Sequence[type] = ()) -> Any:
+    """What a torch file holds: tensors, plain values and instances of `allowed`.
+
+    Raises FileFormatError; nothing in the file is executed.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(allowed)):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they please
         raise FileFormatError(f"{path} is no readable torch file: {_reason(error)}") from None
 
@@ -93,7 +97,8 @@ def _reason(error: Exception) -> str:
     """In our words where torch would advise to load the file without its guard."""
     text = str(error).strip() or type(error).__name__
     if re.search("unsupported (global|class)|not an allowed global", text, re.IGNORECASE):
-        return "it holds more than tensors and plain values, and might run code"
+        named = re.search(r"GLOBAL ([\w.]+)", text)
+        return f"it holds more than tensors and plain values{f' ({named[1]})' if named else ''}, which might run code"
     if text.startswith("Weights only load failed"):
         return "it is damaged, or of another kind"
     return text.splitlines()[0][:200]

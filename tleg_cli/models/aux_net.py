@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.basis import Basis
+from tleg_cli.learngene.depths import Depth
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.models.build import build_model
@@ -74,6 +75,16 @@ def new_aux_net(backbone: Backbone, basis: Basis, metadata: Metadata, **training
         for name in blocks[stage][0]
     }
     return AuxNet(skeleton, theta, backbone.stages, basis, metadata, undecayed & set(theta))
+
+
+def too_shallow(basis: Basis, depth: Depth, stages: Sequence[str]) -> list[str]:
+    """Which stages have too few blocks to train every theta_k, in words: one block of TLEG is theta_B alone, since l / L = 0."""
+    ranks = [int(torch.linalg.matrix_rank(basis.matrix(blocks))) for blocks in depth]
+    return [
+        f"{stage} has {blocks} block{'s' * (blocks > 1)} in the aux net, enough for {rank} of the {basis.rank} weights of {basis.name}"
+        for stage, blocks, rank in zip(stages, depth, ranks, strict=True)
+        if rank < basis.rank
+    ]
 
 
 def _own_list(model: nn.Module) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from tleg_cli import plugin_manager
 from tleg_cli.errors import ConfigError, PluginError, did_you_mean
 from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.depths import Depth, complete_depth, format_depth
@@ -24,6 +25,15 @@ class TimmCall:
         """The call as a line of Python."""
         arguments = "".join(f", {key}={value!r}" for key, value in self.arguments.items())
         return f"timm.create_model({self.name!r}{arguments})"
+
+
+def is_buildable(name: str) -> bool:
+    """Whether timm knows `name`, the networks included that plugins register with it when they are imported."""
+    import timm
+
+    if not timm.is_model(name):
+        plugin_manager.load()
+    return bool(timm.is_model(name))
 
 
 def timm_call(backbone: Backbone, options: Mapping[str, Any], depth: Depth, classes: int) -> TimmCall:
@@ -56,12 +66,24 @@ def build_model(
     call = timm_call(backbone, options, depth, classes)
     used = {key: value for key, value in training.items() if value}
     try:
-        model = timm.create_model(call.name, **call.arguments, **used)
+        model = timm.create_model(call.name, **{**call.arguments, **used})
     except Exception as error:  # options are checked by whoever wrote the network, each in its own way
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ConfigError(f"timm can't build {call.source()}: {reason}") from error
     check_stages(model, backbone, complete_depth(depth, backbone.usual_depth, backbone.name))
+    if not training.get("drop_path_rate"):
+        _refuse_own_drop_path(model, backbone)
     return model
+
+
+def _refuse_own_drop_path(model: nn.Module, backbone: Backbone) -> None:
+    """timm's Swin drops paths unless it is told not to: a recipe that asks for none would silently get some."""
+    rate = max((float(getattr(module, "drop_prob", 0) or 0) for module in model.modules()), default=0.0)
+    if rate > 0:
+        raise PluginError(
+            f"backbone {backbone.name}: {type(model).__name__} drops paths by itself, up to {rate:g}; "
+            "write arguments={'drop_path_rate': 0.0} in the plugin, so that the recipe decides"
+        )
 
 
 def check_stages(model: nn.Module, backbone: Backbone, depth: Depth) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tleg_cli.atomic import atomic_file
 from tleg_cli.errors import FileFormatError
 from tleg_cli.learngene.file import is_safetensors, load_tensors
-from tleg_cli.models.build import TimmCall
+from tleg_cli.models.build import TimmCall, is_buildable
 
 FORMAT = "tleg-model"
 FORMAT_VERSION = 1
@@ -126,6 +126,7 @@ def load_card(card: ModelCard) -> nn.Module:
     """The freshly initialised network of a card. Raises FileFormatError if this timm can't build it."""
     import timm
 
+    is_buildable(card.timm.name)  # for a plugin's network: timm knows it once the plugin is imported
     try:
         return timm.create_model(card.timm.name, **card.timm.arguments)
     except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:

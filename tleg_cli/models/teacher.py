@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tleg_cli.config import DataSection, TeacherSection
 from tleg_cli.errors import ConfigError, FileFormatError
-from tleg_cli.models.build import TimmCall
+from tleg_cli.models.build import TimmCall, is_buildable
 from tleg_cli.models.model_file import ModelCard, load_strictly, read_card, read_weights
 
 
@@ -105,7 +105,7 @@ def _usual_input(net: nn.Module) -> tuple[int, tuple[float, ...], tuple[float, .
 def _create(call: TimmCall) -> nn.Module:
     import timm
 
-    if not timm.is_model(call.name):
+    if not is_buildable(call.name):
         near = timm.list_models(f"*{call.name.split('_')[0]}*")[:3]
         raise ConfigError(f"teacher {call.name!r} is unknown to timm{'; perhaps ' + ', '.join(near) if near else ''}")
     try:

@@ -75,6 +75,6 @@ def _free(folder: str) -> str:
 
 
 def _plugins() -> dict[str, str]:
-    from tleg_cli.plugin_manager import load
+    from tleg_cli.plugin_manager import survey
 
-    return {f"plugin {report.name}": report.error or f"{report.version}, {report.source}" for report in load()[1]}
+    return {f"plugin {report.name}": report.error or f"{report.version}, {report.source}" for report in survey()}

@@ -19,13 +19,24 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout, the first column to the left, numbers to the right."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    """A table on stdout, the first column to the left, numbers to the right; as wide as it must be, nothing is cut off."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    console = Console(width=10_000, markup=False, emoji=False, highlight=False)  # a cell may hold what a stranger wrote
+    console.print(title, style="bold")
+    console.width = max(1, console.measure(table).maximum)
+    console.print(table)
+
+
+def print_facts(title: str, facts: Mapping[str, Any]) -> None:
+    """Names and values on stdout, one pair a line."""
+    Console(width=10_000, markup=False, emoji=False, highlight=False).print(title, style="bold")
+    width = max(map(len, facts), default=0)
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {value}")
 
 
 def report_run(summary: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
@@ -37,10 +48,10 @@ def report_run(summary: Mapping[str, Any], folder: Path, *, as_json: bool) -> No
         title = f"learngene of depth {summary['depth']}: {summary['learngene_parameters']:,} parameters"
     else:
         title = f"teacher {summary['model']}: {summary['parameters']:,} parameters"
-    rows = [["top-1", _percent(summary["final_top1"])], ["file", str(folder / summary["file"])]]
+    facts = {"top-1": _percent(summary["final_top1"])}
     if "ema_top1" in summary:
-        rows.insert(1, ["top-1 (EMA)", _percent(summary["ema_top1"][-1])])
-    print_table(title, ["", ""], rows)
+        facts["top-1 (EMA)"] = _percent(summary["ema_top1"][-1])
+    print_facts(title, {**facts, "file": folder / summary["file"]})
 
 
 def report_family(family: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:

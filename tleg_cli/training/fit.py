@@ -85,13 +85,13 @@ def fit(job: Job, run: RunFolder, world: World, watch: Watch) -> State:
     set_rate = make_schedule(state.optimizer, job.recipe, plan)
     watch.start(plan, state.step)
     try:
-        if job.evaluate_first and not state.history:
+        if _epoch_is_open(job, state, plan):
             _finish_epoch(job, state, plan, run, world, watch)
         with stop_requests(world) as asked_to_stop:
             while state.step < plan.steps:
                 for loss, lr in _steps_of_epoch(job, state, plan, replica, world, set_rate):
                     watch.step(state.step, loss, lr)
-                    if asked_to_stop() and state.step < plan.steps:
+                    if asked_to_stop():
                         _checkpoint(state, run, world)
                         raise Preempted(
                             f"stopped at step {state.step} of {plan.steps}; the same command carries on from there"
@@ -100,6 +100,14 @@ def fit(job: Job, run: RunFolder, world: World, watch: Watch) -> State:
     finally:
         watch.stop()
     return state
+
+
+def _epoch_is_open(job: Job, state: State, plan: Plan) -> bool:
+    """Whether an epoch has all its steps but no scores yet: before the first step, or when stopped right after the last."""
+    scored = state.history[-1]["step"] if state.history else None
+    if state.step == 0:
+        return job.evaluate_first and scored is None
+    return state.step % plan.steps_per_epoch == 0 and scored != state.step
 
 
 def _resume(job: Job, plan: Plan, run: RunFolder, world: World, watch: Watch) -> State:
@@ -197,7 +205,9 @@ def _forward(job: Job, replica: nn.Module, images: Tensor, labels: Tensor, draw:
     """The loss of one batch. All randomness is a function of (seed, draw, rank): a resumed run needs no generator's state."""
     device = world.device
     generator = step_generator(job.seed, draw, world.rank, device)
-    torch.manual_seed(generator.initial_seed())  # drop path and dropout
+    torch.manual_seed(
+        generator.initial_seed() ^ 0x5DEECE66D
+    )  # drop path and dropout: not the stream of the augmentation
     inputs, targets = job.augment(images.to(device, non_blocking=True), labels.to(device, non_blocking=True), generator)
     with autocast(job.recipe.precision, device):
         return job.objective(replica(inputs), inputs, targets)

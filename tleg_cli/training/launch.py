@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tleg_cli.errors import EXIT_PREEMPTED, ConfigError, TlegError
+from tleg_cli.errors import EXIT_PREEMPTED, ConfigError, Preempted, TlegError
 
 ERROR_FOLDER = "TLEG_ERROR_FOLDER"  # where a rank leaves the one line that the launcher then prints
 
@@ -63,11 +62,21 @@ def _arguments(processes: Processes, run_folder: Path, options: Sequence[str]) -
         ]
         if processes.node_rank is not None:
             arguments += [f"--node-rank={processes.node_rank}", f"--rdzv-conf=is_host={int(processes.node_rank == 0)}"]
-    return [*arguments, *options, "-m", "tleg_cli", *sys.argv[1:]]
+    return [*arguments, *_stopping(), *options, "-m", "tleg_cli", *sys.argv[1:]]
+
+
+def _stopping() -> list[str]:
+    """A checkpoint may take longer than torchrun's 30 s, and SLURM warns with SIGUSR1; older ones know neither option."""
+    from torch.distributed.run import get_args_parser
+
+    known = get_args_parser().format_help()
+    wanted = {"--signals-to-handle": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1", "--shutdown-timeout": "600"}
+    return [f"{name}={value}" for name, value in wanted.items() if name in known]
 
 
 def _torchrun(arguments: list[str], errors: Path) -> int:
     from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # we say it in one line
@@ -76,15 +85,14 @@ def _torchrun(arguments: list[str], errors: Path) -> int:
     except ChildFailedError as failed:
         codes = {failure.exitcode for failure in failed.failures.values()}
         rank, first = failed.get_first_failure()
-        line = _first_line(errors)
-        if EXIT_PREEMPTED in codes:
-            if line:
-                print(line["message"], file=sys.stderr)
-            return EXIT_PREEMPTED
-        if line:
-            raise TlegError(line["message"]) from None
+        _raise_first(errors, preempted=EXIT_PREEMPTED in codes)
         how = f"was killed by signal {-first.exitcode}" if first.exitcode < 0 else f"ended with code {first.exitcode}"
         raise TlegError(f"rank {rank} {how}; run the same command again to carry on from the last checkpoint") from None
+    except SignalException as stopped:
+        _raise_first(errors)
+        raise TlegError(
+            f"stopped by {stopped.sigval.name} before a checkpoint could be written; the same command carries on from the last one"
+        ) from None
     return 0
 
 
@@ -108,10 +116,17 @@ def report_to_launcher(error: TlegError) -> bool:
     if not folder or "RANK" not in os.environ or not Path(folder).is_dir():
         return False
     rank = int(os.environ["RANK"])
-    (Path(folder) / f"{rank:06d}.json").write_text(json.dumps({"message": str(error), "rank": rank}))
+    content = {"message": str(error), "rank": rank, "exit_code": error.exit_code}
+    (Path(folder) / f"{rank:06d}.json").write_text(json.dumps(content))
     return True
 
 
-def _first_line(errors: Path) -> dict[str, Any] | None:
+def _raise_first(errors: Path, *, preempted: bool = False) -> None:
+    """Raises what the first rank to fail has left, if one has left anything."""
     files = sorted(errors.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-    return json.loads(files[0].read_text()) if files else None
+    if files:
+        content = json.loads(files[0].read_text())
+        kind = Preempted if preempted or content["exit_code"] == EXIT_PREEMPTED else TlegError
+        raise kind(content["message"]) from None
+    if preempted:
+        raise Preempted("stopped, and a checkpoint is written; the same command carries on from there")

@@ -1,0 +1,101 @@
+"""Interrupted anywhere and run again, training ends in the very same weights."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
+from tleg_cli.errors import Preempted
+from tleg_cli.learngene.file import read_learngene
+from tleg_cli.training.stages import train_aux, train_descendants
+
+EVERYTHING = (  # all that draws random numbers
+    "augmentation={crop_scale: [0.5, 1.0], flip: 0.5, auto_augment: rand-m9-mstd0.5-inc1, erase: 0.25, mixup: 0.8, cutmix: 1.0}",
+    "aux.drop_path=0.1",
+    "aux.drop_rate=0.1",
+    "aux.ema_decay=0.9",
+    "aux.clip_grad=1.0",
+)
+
+
+def tensors(file: Path) -> dict[str, torch.Tensor]:
+    gene = read_learngene(file)
+    return {**gene.theta, **{f"shared/{name}": value for name, value in gene.shared.items()}}
+
+
+def same(one: Path, other: Path) -> bool:
+    ours, theirs = tensors(one), tensors(other)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def stop_at(*steps: int) -> Onlooker:
+    return Onlooker(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step in steps else None)
+
+
+@pytest.mark.parametrize("source", ["digits", "betons"])
+@pytest.mark.parametrize("settings", [(), EVERYTHING], ids=["plain", "everything"])
+def test_stopped_in_and_between_epochs_the_weights_are_bitwise_the_same(
+    tmp_path, teacher, digits_betons, source, settings
+):
+    data = "digits" if source == "digits" else str(digits_betons)
+    config = tiny_config(*settings, data=data, teacher=teacher)
+    whole = Onlooker()
+    train_aux(config, tmp_path / "whole", ALONE, whole)
+
+    seen = []
+    for stop in (2, STEPS, 2 * STEPS + 3):
+        onlooker = stop_at(stop)
+        with pytest.raises(Preempted, match=f"stopped at step {stop} of {3 * STEPS}") as caught:
+            train_aux(config, tmp_path / "stopped", ALONE, onlooker)
+        assert caught.value.exit_code == 75
+        seen += onlooker.steps
+    last = Onlooker()
+    train_aux(config, tmp_path / "stopped", ALONE, last)
+    seen += last.steps
+
+    assert seen == whole.steps == list(range(1, 3 * STEPS + 1))  # nothing lost, nothing repeated
+    assert f"resuming at step {2 * STEPS + 3} of {3 * STEPS}" in last.said
+    assert same(tmp_path / "whole" / "learngene.pt", tmp_path / "stopped" / "learngene.pt")
+    if settings:
+        assert same(tmp_path / "whole" / "learngene_ema.pt", tmp_path / "stopped" / "learngene_ema.pt")
+    scores = [
+        [(line["step"], line["loss"], line["top1"]) for line in map(json.loads, (folder / "metrics.jsonl").open())]
+        for folder in (tmp_path / "whole", tmp_path / "stopped")
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_a_finished_run_is_not_run_again(tmp_path, teacher):
+    config = tiny_config("aux.epochs=1", teacher=teacher)
+    train_aux(config, tmp_path, ALONE, Onlooker())
+    again = Onlooker()
+    summary = train_aux(config, tmp_path, ALONE, again)
+    assert again.steps == []
+    assert summary["final_top1"] == json.loads((tmp_path / "summary.json").read_text())["final_top1"]
+
+
+def test_a_family_resumes_at_the_depth_where_it_stopped(tmp_path, teacher):
+    train_aux(tiny_config("aux.epochs=1", teacher=teacher), tmp_path / "aux", ALONE, Onlooker())
+    gene = tmp_path / "aux" / "learngene.pt"
+    config, depths = tiny_config(), [(2,), (4,)]
+    train_descendants(config, gene, depths, tmp_path / "whole", ALONE, Onlooker())
+
+    stopped = Onlooker()
+    stopped.after_step = lambda step: (
+        os.kill(os.getpid(), signal.SIGTERM) if len(stopped.steps) == 2 * STEPS + 3 else None
+    )
+    with pytest.raises(Preempted):
+        train_descendants(config, gene, depths, tmp_path / "stopped", ALONE, stopped)
+    rest = Onlooker()
+    train_descendants(config, gene, depths, tmp_path / "stopped", ALONE, rest)
+    assert len(rest.steps) == 2 * STEPS - 3
+    for folder in ("depth-02", "depth-04"):
+        one, other = (tmp_path / run / folder / "model.safetensors" for run in ("whole", "stopped"))
+        from safetensors.torch import load_file
+
+        ours, theirs = load_file(one), load_file(other)
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -1,0 +1,63 @@
+"""A run folder belongs to one run: another config, or another process, is refused."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.tiny import ALONE, Onlooker, tiny_config
+from tleg_cli.errors import ConfigError, TlegError
+from tleg_cli.training.run_folder import open_run
+from tleg_cli.training.stages import train_aux
+
+
+def test_another_config_is_refused_with_every_difference(tmp_path):
+    open_run(tmp_path, {"recipe": {"lr": 0.1, "epochs": 3}, "seed": 0}, "")
+    with pytest.raises(ConfigError, match=r"recipe\.epochs: 3 -> 5, recipe\.lr: 0\.1 -> 0\.2"):
+        open_run(tmp_path, {"recipe": {"lr": 0.2, "epochs": 5}, "seed": 0}, "")
+    open_run(tmp_path, {"recipe": {"lr": 0.1, "epochs": 5}, "seed": 0}, "", ["epochs"])
+
+
+def test_allowed_epochs_make_a_run_longer(tmp_path, teacher):
+    from tleg_cli.errors import Preempted
+    from tests.training.test_resume import stop_at
+
+    with pytest.raises(Preempted):
+        train_aux(tiny_config("aux.epochs=2", teacher=teacher), tmp_path, ALONE, stop_at(7))
+    longer = tiny_config("aux.epochs=3", teacher=teacher)
+    with pytest.raises(ConfigError, match=r"recipe\.epochs: 2 -> 3"):
+        train_aux(longer, tmp_path, ALONE, Onlooker())
+    onlooker = Onlooker()
+    train_aux(longer, tmp_path, ALONE, onlooker, ["epochs"])
+    assert onlooker.steps[0] == 8
+    assert onlooker.steps[-1] == 15
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tleg_cli.training.run_folder import open_run
+open_run(Path(sys.argv[1]), {}, "")
+print("locked", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(TlegError, match="another run is writing"):
+            open_run(tmp_path, {}, "")
+    finally:
+        holder.kill()
+        holder.wait()
+    open_run(tmp_path, {}, "")  # the lock died with its owner
+
+
+def test_an_unwritable_place_is_one_line():
+    with pytest.raises(TlegError, match="can't write in /proc/nowhere"):
+        from pathlib import Path
+
+        open_run(Path("/proc/nowhere"), {}, "")

@@ -1,0 +1,50 @@
+"""`tleg fit`: the learngene of a network that is trained already, in closed form and without data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tleg_cli.commands import options as o
+
+
+def fit(
+    checkpoint: Annotated[Path, typer.Argument(help="A descendant, or any checkpoint of a timm model.")],
+    learngene: Annotated[Path, typer.Argument(help="The .pt or .safetensors to write.")],
+    basis: Annotated[
+        str, typer.Option("--basis", help="linear, constant, piecewise:3 (SWS), polynomial:2, hat:3.")
+    ] = "linear",
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="Default: the one that the file names, or whose shapes it has.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="What shapes don't say of a backbone, as in num_heads=4."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a learngene that is there.")] = False,
+    json: o.Json = False,
+) -> None:
+    """Find the learngene nearest to a trained network: least squares over its layers, in seconds and without data.
+
+    R² says how much of what distinguishes the layers the learngene keeps; beside it stands what random layers would give.
+
+    Example: tleg fit deit_tiny.pth learngene.pt --basis linear
+    """
+    from tleg_cli import plugin_manager
+    from tleg_cli.errors import TlegError
+    from tleg_cli.learngene.basis import get_basis
+    from tleg_cli.learngene.file import write_learngene
+    from tleg_cli.models.fit_file import fit_file, fit_report, option_values
+    from tleg_cli.report.fit_table import print_fit
+    from tleg_cli.report.summary import print_json
+
+    if learngene.exists() and not force:
+        raise TlegError(f"{learngene} is there already; choose another name, or replace it with --force")
+    chosen = get_basis(basis, plugin_manager.bases())
+    fitted = fit_file(checkpoint, chosen, backbone, option_values(option or ()))
+    write_learngene(fitted.learngene, learngene)
+    report = fit_report(fitted, learngene)
+    if json:
+        print_json(report)
+    else:
+        print_fit(report, checkpoint)

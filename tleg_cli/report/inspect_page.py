@@ -1,0 +1,47 @@
+"""`tleg inspect --html`: an inspection as one file that a browser shows without network. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from tleg_cli import __version__
+from tleg_cli.atomic import write_text
+from tleg_cli.report.page_view import view
+
+_FOLDER = resources.files("tleg_cli.report")
+
+
+def write_page(document: Mapping[str, Any], path: Path) -> None:
+    """Writes `path` atomically. document: what inspect_files() gives, also without measured values.
+
+    Names in a weights file are anybody's text: everything is escaped, and the page may load and send nothing.
+    Raises TlegError where the system refuses.
+    """
+    write_text(path, page(document))
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_read),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    files = [view(file) for file in document["files"]]
+    return environment.get_template("inspect.html").render(
+        files=files,
+        version=__version__,
+        style=_read("inspect.css"),
+        script=_read("inspect.js"),
+    )
+
+
+def _read(name: str) -> str:
+    return _FOLDER.joinpath(name).read_text(encoding="utf-8")

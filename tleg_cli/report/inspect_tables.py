@@ -1,0 +1,235 @@
+"""An inspection in the terminal: what the file is, one line for each module, and a line for each tensor if asked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Entry = Mapping[str, Any]
+GOOD = "bold green"  # above what chance gives
+FAINT = "dim"
+AGAINST_WORDS = (("missing", "only there"), ("added", "only here"), ("reshaped", "of another shape"))
+
+
+def print_inspection(document: Entry, *, tensors: bool) -> None:
+    """Every file of the document on stdout."""
+    wide = None if sys.stdout.isatty() else 200  # into a pipe or a file nothing is cut off
+    console = Console(width=wide, highlight=False)
+    for index, file in enumerate(document["files"]):
+        if index:
+            console.print()
+        for part in _file(file, tensors=tensors):
+            console.print(part)
+
+
+def _file(file: Entry, *, tensors: bool) -> list[Any]:
+    parts: list[Any] = [_what(file)]
+    if "modules" not in file:
+        parts += ["", _shapes(file)]
+    elif file["basis"] is not None:
+        parts += ["", _theta(file), *_family(file)]
+    elif file["modules"]:
+        parts += ["", _linearity(file), _legend(file), *_family(file)]
+    else:
+        parts += ["", "No repeated blocks: nothing to compare over depth."]
+    if file.get("against"):
+        parts += ["", *_against(file["against"])]
+    if tensors:
+        parts += ["", _tensors(file)]
+    return parts
+
+
+def _what(file: Entry) -> Text:
+    """Two lines: the file, and what is in it."""
+    kind = {"reference": "reference checkpoint"}.get(file["kind"], file["kind"])
+    dtypes = ", ".join(file["dtypes"])
+    facts = [kind, file["backbone"], f"basis {file['basis']}" if file["basis"] else None]
+    depth = file["depth"]
+    facts.append(f"{'aux net of depth' if file['basis'] else 'depth'} {depth}" if depth else None)
+    facts.append(f"{file['classes']} classes" if file["classes"] else None)
+    facts.append(f"{file['image_size']} px" if file["image_size"] else None)
+    count = file["parameters"]
+    split = f": {count['repeated']:,} in blocks, {count['shared']:,} shared" if count["repeated"] else ""
+    lines = [
+        " · ".join(str(fact) for fact in facts if fact),
+        f"{count['stored']:,} parameters{split} · {dtypes} · {size(file['bytes'])}",
+    ]
+    if count["buffers"]:
+        lines[1] += f" · {count['buffers']:,} numbers in buffers"
+    text = Text.assemble((file["file"], "bold"), "\n", "\n".join(lines))
+    if file.get("nan") or file.get("inf"):
+        text.append(f"\n{file['nan']:,} NaN and {file['inf']:,} Inf: see --tensors --sort nan", "bold red")
+    return text
+
+
+def _theta(file: Entry) -> Table:
+    """A learngene: the norms of its thetas, and for TLEG how theta_A stands to theta_B."""
+    rank = max((len(entry["theta"]["norms"]) for entry in file["modules"] if entry["theta"]), default=0)
+    linear = file["basis"] == "linear"
+    names = ["|theta_B|", "|theta_A|"] if linear else [f"|theta_{k}|" for k in range(rank)]
+    table = _table("module", "parameters", *names, *(("A / B", "cos(A, B)") if linear else ()))
+    for entry in [*file["modules"], *(one | {"module": "all"} for one in file["overall"])]:
+        theta = entry["theta"] or {"norms": [None] * rank, "ratio": None, "cosine": None}
+        numbers = [*map(number, theta["norms"])]
+        numbers += [number(theta["ratio"]), signed(theta["cosine"])] if linear else []
+        table.add_row(
+            _name(file, entry), _count(entry, rank), *numbers, style="bold" if entry["module"] == "all" else ""
+        )
+    return table
+
+
+def _linearity(file: Entry) -> Table:
+    """A network: R^2 of the layers against each basis, chance below."""
+    bases = _bases(file)
+    table = _table("module", "parameters", "common", *bases, "A / B", "cos(A, B)")
+    for entry in [*file["modules"], *(one | {"module": "all"} for one in file["overall"])]:
+        found, theta = entry["linearity"], entry["theta"] or {}
+        cells = [r2(one) for one in found["bases"]] if found else ["-"] * len(bases)
+        common = percent(found["common"]) if found else "-"
+        layers = found["layers"] if found else 1
+        ends = number(theta.get("ratio")), signed(theta.get("cosine"))
+        style = "bold" if entry["module"] == "all" else ""
+        table.add_row(_name(file, entry), _count(entry, layers), common, *cells, *ends, style=style)
+    for entry in file["overall"]:
+        if entry["linearity"]:
+            random = [percent(one["random"]) for one in entry["linearity"]["bases"]]
+            name = _name(file, entry | {"module": "chance"})
+            table.add_row(name, "", percent(entry["linearity"]["common_random"]), *random, style=FAINT)
+    return table
+
+
+def _bases(file: Entry) -> list[str]:
+    """Their names."""
+    found = next((one["linearity"] for one in file["overall"] if one["linearity"]), None)
+    return [one["basis"] for one in found["bases"]] if found else []
+
+
+def _legend(file: Entry) -> Text:
+    layers = ", ".join(str(one["linearity"]["layers"]) for one in file["overall"] if one["linearity"])
+    return Text(
+        f"R² over {layers or 'no'} layers about their mean; * above 95 % of other orders of the layers. common: what the mean\n"
+        "layer has of the squared weights. A / B and cos: of the theta that `tleg fit --basis linear` would give.",
+        style=FAINT,
+    )
+
+
+def _family(file: Entry) -> list[Any]:
+    """What the stored parameters become: the networks of several depths."""
+    family = file["produced"]
+    if not family:
+        return []
+    networks = family["networks"]
+    line = (
+        f"{len(networks)} networks of depth {networks[0]['depth']} to {networks[-1]['depth']}: " if len(networks) > 1
+        else f"A network of depth {networks[0]['depth']}: "
+    ) + f"{family['parameters']:,} parameters from {family['stored']:,} stored"  # fmt: skip
+    if family["ratio"]:
+        line += f", {family['ratio']:.1f} times"
+    if file["basis"] is None:
+        line += " (as a linear learngene)"
+    table = _table("depth", *(network["depth"] for network in networks))
+    table.add_row("parameters", *(short(network["parameters"]) for network in networks))
+    return ["", line, table] if 1 < len(networks) <= 12 else ["", line]
+
+
+def _shapes(file: Entry) -> Table:
+    table = _table("tensor", "shape", "dtype", "parameters")
+    for entry in file["tensors"]:
+        table.add_row(entry["name"], shape(entry), entry["dtype"], f"{entry['parameters']:,}")
+    return table
+
+
+def _tensors(file: Entry) -> Table:
+    keys = ("mean", "std", "min", "max", "norm", "spectral_norm", "effective_rank")
+    table = _table("tensor", "shape", "mean", "std", "min", "max", "norm", "spectral", "eff. rank", "NaN", "Inf")
+    for entry in file["tensors"]:
+        if "mean" not in entry:
+            return _shapes(file)
+        odd = [str(entry["nan"] or ""), str(entry["inf"] or "")]
+        table.add_row(entry["name"], shape(entry), *(number(entry[key]) for key in keys), *odd)
+    return table
+
+
+def _against(against: Entry) -> list[Any]:
+    table = _table("module", "drift", "cosine", "in the basis", "chance")
+    for entry in [*against["modules"], against["overall"] | {"module": "all"}]:
+        style = "bold" if entry["module"] == "all" else ""
+        cells = (
+            percent(entry["drift"]),
+            signed(entry["cosine"]),
+            percent(entry.get("in_basis")),
+            percent(entry.get("random")),
+        )
+        several = len({one["stage"] for one in against["modules"]} - {""}) > 1
+        name = f"{entry['stage']} {entry['module']}" if several and entry.get("stage") else entry["module"]
+        table.add_row(name, *cells, style=style)
+    lines = [Text(f"Against {against['file']} ({against['kind']})", style="bold"), table]
+    for key, words in AGAINST_WORDS:
+        if against[key]:
+            names = [one if isinstance(one, str) else one["name"] for one in against[key]]
+            lines.append(f"{len(names)} tensors {words}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}")
+    return lines
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _name(file: Entry, entry: Entry) -> str:
+    """The module, with its stage where there are several."""
+    return f"{entry['stage']} {entry['module']}" if len(file["stages"]) > 1 else str(entry["module"])
+
+
+def _count(entry: Entry, times: int) -> str:
+    return f"{entry['parameters'] * times:,}" if "parameters" in entry else ""
+
+
+def number(value: float | None) -> str:
+    """Three digits that count."""
+    if value is None:
+        return "-"
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{value:.1e}"
+
+
+def signed(value: float | None) -> str:
+    """A cosine."""
+    return "-" if value is None else f"{value:+.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A share."""
+    return "-" if value is None else f"{round(100 * value, 1) + 0.0:.1f} %"  # no -0.0
+
+
+def r2(entry: Entry) -> Text:
+    """A share, marked where hardly another order of the layers does as well."""
+    beyond = entry["r2"] is not None and entry["p"] is not None and entry["p"] < 0.05
+    return Text(percent(entry["r2"]) + (" *" if beyond else "  "), style=GOOD if beyond else "")
+
+
+def short(count: int) -> str:
+    """15.7 M."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return str(count)
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    return f"{short(count)}B" if count >= 1000 else f"{count} B"
+
+
+def shape(entry: Entry) -> str:
+    return "x".join(map(str, entry["shape"])) or "scalar"
