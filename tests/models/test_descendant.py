@@ -12,7 +12,7 @@ from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.file import write_learngene
 from tleg_cli.models.build import build_model
-from tleg_cli.models.descendant import check_image_size, descendant_folder, expanded_model, full_depth
+from tleg_cli.models.descendant import at_image_size, descendant_folder, expanded_model, full_depth
 from tleg_cli.models.grow import grow
 
 OPTIONS = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "num_heads": 2}
@@ -103,11 +103,19 @@ def test_parameters_are_those_of_timms_own_network(make_aux_net):
         )
 
 
-def test_images_of_another_size_are_refused(make_aux_net):
+def test_at_another_image_size_timm_resamples_the_position_embedding(make_aux_net):
+    from timm.layers import resample_abs_pos_embed
+
     learngene = make_aux_net().learngene()
-    check_image_size(learngene, 8)
-    with pytest.raises(ConfigError, match=r"image_size is 16, but the learngene was trained at 8"):
-        check_image_size(learngene, 16)
+    assert at_image_size(learngene, 8) is learngene
+    larger = at_image_size(learngene, 16)
+    assert (larger.metadata.image_size, larger.metadata.options["img_size"]) == (16, 16)
+    assert all(torch.equal(larger.theta[name], value) for name, value in learngene.theta.items())
+    expected = resample_abs_pos_embed(learngene.shared["pos_embed"], [4, 4], num_prefix_tokens=0)
+    assert torch.allclose(larger.shared["pos_embed"], expected, atol=1e-6)
+    assert expanded_model(larger, (3,)).eval()(torch.randn(2, 3, 16, 16)).shape == (2, 10)
+    with pytest.raises(ConfigError, match="can't be used at 1"):
+        at_image_size(learngene, 1)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ def test_another_config_is_refused_with_every_difference(tmp_path):
 
 
 def test_allowed_epochs_make_a_run_longer(tmp_path, teacher):
-    from tleg_cli.errors import Preempted
     from tests.training.test_resume import stop_at
+    from tleg_cli.errors import Preempted
 
     with pytest.raises(Preempted):
         train_aux(tiny_config("aux.epochs=2", teacher=teacher), tmp_path, ALONE, stop_at(7))

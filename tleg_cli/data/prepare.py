@@ -37,7 +37,6 @@ def prepare_folder(
     there = [split for split in SPLITS if (out / f"{split}{BETON}").exists()]
     if there and not force:
         return _reuse(out, opened, splits, options)
-    out.mkdir(parents=True, exist_ok=True)
     return {
         split: write_beton(images, opened.classes, out / f"{split}{BETON}", options, opened.name, progress)
         for split, images in splits.items()

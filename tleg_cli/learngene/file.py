@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -87,7 +88,8 @@ def load_tensors(path: Path, allowed: Sequence[type] = ()) -> Any:
     Raises FileFormatError; nothing in the file is executed.
     """
     try:
-        with torch.serialization.safe_globals(list(allowed)):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(allowed)):
+            warnings.simplefilter("ignore")  # of an unusual pickle: it is read, or refused in our words
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles and archives raise whatever they please
         raise FileFormatError(f"{path} is no readable torch file: {_reason(error)}") from None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from tleg_cli import plugin_manager
-from tleg_cli.errors import ConfigError
+from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.depths import Depth, complete_depth
 from tleg_cli.learngene.expand import expand
@@ -60,13 +63,32 @@ def descendant_card(
     )
 
 
-def check_image_size(learngene: Learngene, image_size: int) -> None:
-    """Raises ConfigError unless images have the size that the learngene's positions were made for."""
-    if learngene.metadata.image_size != image_size:
+def at_image_size(learngene: Learngene, image_size: int) -> Learngene:
+    """The learngene for square images of this many pixels; timm resamples what depends on it, the position embedding.
+
+    Raises ConfigError where timm can't: the family resamples nothing, or the new size doesn't fit its patches.
+    """
+    metadata = learngene.metadata
+    if metadata.image_size == image_size:
+        return learngene
+    backbone = plugin_manager.get_backbone(metadata.backbone)
+    options = {**metadata.options, **({"img_size": image_size} if "img_size" in backbone.options else {})}
+    model = build_model(backbone, options, metadata.depth, metadata.classes)
+    try:
+        weights = _resampled(model, expand(learngene, metadata.depth))
+        load_strictly(model, weights, f"learngene of {backbone.name}")
+    except (FileFormatError, RuntimeError) as error:  # torch can't resample to nothing
         raise ConfigError(
-            f"data.image_size is {image_size}, but the learngene was trained at {learngene.metadata.image_size} pixels: "
-            "set it to that"
-        )
+            f"the learngene of {metadata.image_size} pixels can't be used at {image_size}: {error}"
+        ) from None
+    shared = {name: weights[name] for name in learngene.shared}
+    return replace(learngene, shared=shared, metadata=replace(metadata, options=options, image_size=image_size))
+
+
+def _resampled(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What timm makes of weights of another image size when it loads them: each family has its own filter."""
+    make_fit = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    return dict(make_fit(weights, model)) if make_fit else weights
 
 
 def descendant_folder(depth: Depth) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tleg_cli.config import Recipe
-from tleg_cli.errors import ConfigError
+from tleg_cli.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,19 @@ def plan_training(recipe: Recipe, batches: int, world_size: int) -> Plan:
     return Plan(steps * global_batch, global_batch, steps, recipe.epochs + recipe.cooldown_epochs, recipe.lr * scale)
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    """timm's optimiser; vectors (biases, norms) and what the model names are not decayed. Raises ConfigError for its name."""
-    from timm.optim import create_optimizer_v2, list_optimizers
+def check_optimizer(recipe: Recipe) -> None:
+    """Raises ConfigError for a name that timm doesn't know."""
+    from timm.optim import list_optimizers
 
-    if recipe.optimizer.lower() not in list_optimizers():
-        raise ConfigError(f"optimizer {recipe.optimizer!r} is unknown to timm; timm.optim.list_optimizers() lists them")
+    known = list_optimizers()
+    if recipe.optimizer.lower() not in known:
+        raise ConfigError(f"optimizer {recipe.optimizer!r} is unknown to timm.{did_you_mean(recipe.optimizer, known)}")
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+    """timm's optimiser; vectors (biases, norms) and what the model names are not decayed."""
+    from timm.optim import create_optimizer_v2
+
     options = {"betas": recipe.betas} if "adam" in recipe.optimizer.lower() else {}
     return create_optimizer_v2(
         model,

@@ -19,7 +19,7 @@ from tleg_cli.data.loader import DataSummary, Loader, describe, open_eval_loader
 from tleg_cli.training.distributed import World, from_main, wait_for_all
 from tleg_cli.training.fit import Job, Record, State, Watch, fit
 from tleg_cli.training.losses import Objective
-from tleg_cli.training.optim import plan_training
+from tleg_cli.training.optim import check_optimizer, plan_training
 from tleg_cli.training.run_folder import RunFolder, open_run, read_summary, write_summary
 
 Summary = dict[str, Any]
@@ -75,6 +75,7 @@ def train_in(
     """
     config, world = shared.config, shared.world
     run = RunFolder(out)
+    check_optimizer(recipe)
     if world.main:
         open_run(out, _identity(config, recipe, inputs, world), dump_yaml(config), shared.allow_changed)
     summary: Summary | None = from_main(read_summary(run.summary) if world.main else None, world)

@@ -14,12 +14,13 @@ from tleg_cli import plugin_manager
 from tleg_cli.atomic import file_hash
 from tleg_cli.config import Config
 from tleg_cli.errors import ConfigError
+from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.depths import Depth, complete_depth, format_depth, parse_depths
 from tleg_cli.learngene.file import read_learngene, write_learngene
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.models.aux_net import AuxNet, new_aux_net, too_shallow
 from tleg_cli.models.build import build_model
-from tleg_cli.models.descendant import check_image_size, descendant_card, descendant_folder, expanded_model, full_depth
+from tleg_cli.models.descendant import at_image_size, descendant_card, descendant_folder, expanded_model, full_depth
 from tleg_cli.models.model_file import write_model
 from tleg_cli.models.teacher import ask, load_teacher, new_teacher
 from tleg_cli.training.distributed import World
@@ -65,6 +66,7 @@ def train_aux(config: Config, out: Path, world: World, watch: Watch, allow_chang
     training = {"drop_rate": config.aux.drop_rate, "drop_path_rate": config.aux.drop_path}
     with setting(config, world, watch, allow_changed) as shared:
         metadata = _metadata(config, depth, len(shared.data.classes))
+        _check_image_size(backbone, metadata)
         for stage in too_shallow(basis, depth, backbone.stages):
             watch.say(f"{stage}: more blocks than that start from a learngene that is trained in part")
 
@@ -108,7 +110,16 @@ def train_descendants(
     learngene = read_learngene(learngene_file, plugin_manager.bases())
     _check_fits(config, learngene)
     source = {"file": learngene_file.name, "sha256": file_hash(learngene_file)}
+    pixels, wanted = learngene.metadata.image_size, config.data.image_size
     with setting(config, world, watch, allow_changed) as shared:
+        if pixels != wanted:
+            watch.say(f"image size {wanted}, but the learngene's is {pixels}: timm resamples the position embedding")
+            learngene = at_image_size(learngene, wanted)
+        classes = len(shared.data.classes)
+        if classes != learngene.metadata.classes and not scratch:
+            watch.say(
+                f"{classes} classes, but the learngene has {learngene.metadata.classes}: every descendant gets a fresh head"
+            )
         results = [_train_descendant(shared, learngene, source, depth, out, scratch=scratch) for depth in depths]
     family = {"kind": "family", "init": "scratch" if scratch else "learngene", "descendants": results}
     if world.main:
@@ -159,10 +170,22 @@ def _metadata(config: Config, depth: Depth, classes: int) -> Metadata:
     return Metadata(name, options, depth, classes, data.image_size, data.mean, data.std, data.crop_pct)
 
 
+def _check_image_size(backbone: Backbone, metadata: Metadata) -> None:
+    built = metadata.options.get("img_size", backbone.options.get("img_size", metadata.image_size))
+    if built != metadata.image_size:
+        raise ConfigError(
+            f"data.image_size is {metadata.image_size}, but backbone.options.img_size is {built}; set both to the same"
+        )
+
+
 def _teacher_identity(config: Config) -> dict[str, Any]:
     """The teacher by what it is: a file by its content, so that a moved one is the same and a new one isn't."""
     section = config.teacher.model_dump(mode="json", exclude={"recipe", "weights"})
     weights = config.teacher.weights
+    if not weights and config.teacher.recipe is not None:
+        raise ConfigError(
+            "this preset trains its own teacher: run `tleg train-teacher` first, then give --teacher FILE"
+        )
     if weights:
         path = Path(weights)
         if not path.is_file():
@@ -173,10 +196,9 @@ def _teacher_identity(config: Config) -> dict[str, Any]:
 
 def _check_fits(config: Config, learngene: Learngene) -> None:
     metadata = learngene.metadata
-    check_image_size(learngene, config.data.image_size)
     for what, ours, its in (
         ("backbone", config.backbone.name, metadata.backbone),
-        ("backbone.options", dict(config.backbone.options), dict(metadata.options)),
+        ("backbone.options", _sizeless(config.backbone.options), _sizeless(metadata.options)),
         ("data.mean", list(config.data.mean), list(metadata.mean)),
         ("data.std", list(config.data.std), list(metadata.std)),
     ):
@@ -184,6 +206,11 @@ def _check_fits(config: Config, learngene: Learngene) -> None:
             raise ConfigError(
                 f"the preset's {what} is {ours}, but the learngene was trained with {its}; use the preset it was trained with"
             )
+
+
+def _sizeless(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the image size: data.image_size decides it."""
+    return {name: value for name, value in options.items() if name != "img_size"}
 
 
 def _count(model: nn.Module) -> int:

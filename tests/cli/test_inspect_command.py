@@ -1,0 +1,160 @@
+"""`tleg inspect`: every kind of file, every option, every mistake."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+
+@pytest.fixture(scope="session")
+def vit(tmp_path_factory) -> Path:
+    """A timm checkpoint of 4 blocks."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("vit") / "vit.pth"
+    model = timm.create_model(
+        "vit_tiny_patch16_224",
+        img_size=32,
+        embed_dim=24,
+        num_heads=2,
+        depth=4,
+        num_classes=5,
+        class_token=False,
+        global_pool="avg",
+    )
+    torch.save({"state_dict": model.state_dict(), "epoch": 2}, path)
+    return path
+
+
+def test_a_table_for_people(tleg, vit):
+    done = tleg("inspect", vit, "--tensors")
+    assert (done.code, done.err) == (0, "")
+    for word in (
+        "checkpoint",
+        "depth 4",
+        "attn.qkv",
+        "linear",
+        "chance",
+        "blocks.3.mlp.fc2.weight",
+        "10 networks of depth 3 to 12",
+    ):
+        assert word in done.out
+
+
+def test_json_for_programs(tleg, vit):
+    document = tleg("inspect", vit, vit, "--json", "--depths", "2,4", "--basis", "linear", "--basis", "hat:3").json()
+    assert (document["schema"], document["schema_version"], len(document["files"])) == ("tleg-inspect", 1, 2)
+    file = document["files"][0]
+    assert [one["depth"] for one in file["produced"]["networks"]] == ["2", "4"]
+    assert [one["basis"] for one in file["overall"][0]["linearity"]["bases"]] == ["linear", "hat:3"]
+
+
+def keys_of(value, prefix="") -> set[str]:
+    if isinstance(value, dict):
+        return {
+            key for name, inner in value.items() for key in ({f"{prefix}{name}"} | keys_of(inner, f"{prefix}{name}."))
+        }
+    if isinstance(value, list):
+        return {key for inner in value for key in keys_of(inner, prefix)}
+    return set()
+
+
+def test_the_schema_is_documented_word_for_word(tleg, vit):
+    """Every key of the document stands in docs/inspect-json.md: a new one needs a line there, and perhaps a new version."""
+    document = tleg("inspect", vit, "--json", "--against", vit).json()
+    text = (Path(__file__).parents[2] / "docs" / "inspect-json.md").read_text()
+    free = ("files.dtypes.", "files.provenance.", "files.beside.")
+    for key in keys_of(document):
+        if not key.startswith(free):
+            assert f"`{key.rpartition('.')[2]}`" in text, key
+
+
+def test_the_page_and_the_plots_are_written(tleg, vit, tmp_path):
+    done = tleg("inspect", vit, "--html", tmp_path / "page.html", "--png", tmp_path / "png")
+    assert done.code == 0
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert len(list((tmp_path / "png").iterdir())) == 4
+
+
+def test_shapes_import_no_torch(vit):
+    code = (
+        f"import sys; sys.argv = ['tleg', 'inspect', '--shapes', {str(vit)!r}]\nfrom tleg_cli.cli import main\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("main()\n", "try: main()\nexcept SystemExit: pass\nprint('torch' in sys.modules)\n")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.endswith("False\n")
+    assert "blocks.0.attn.qkv.weight" in done.stdout
+
+
+def refused(tleg, *arguments: object) -> str:
+    done = tleg("inspect", *arguments)
+    assert done.code == 1
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert done.out == ""
+    return done.err
+
+
+class Bomb:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("options", [[], ["--shapes"]])
+def test_hostile_files_are_one_line(tleg, tmp_path, options):
+    (tmp_path / "huge.safetensors").write_bytes((10_000_000_000).to_bytes(8, "little") + b"{}")
+    assert "claims 10,000,000,000 bytes" in refused(tleg, tmp_path / "huge.safetensors", *options)
+    torch.save({"w": torch.ones(2), "x": Bomb(tmp_path / "ran")}, tmp_path / "code.pt")
+    assert "nothing was run" in refused(tleg, tmp_path / "code.pt", *options)
+    assert not (tmp_path / "ran").exists()
+    torch.save({"net": {"w": torch.ones(2)}, "step": 1}, tmp_path / "layout.pt")
+    assert "found net: dict of 1, step: int" in refused(tleg, tmp_path / "layout.pt", *options)
+    assert "no file at" in refused(tleg, tmp_path / "nothing.pt", *options)
+
+
+def test_odd_weights_are_shown_and_not_crashed_on(tleg, tmp_path):
+    save_file(
+        {"blocks.0.a": torch.tensor([float("nan"), float("inf")]), "n": torch.tensor([1])}, tmp_path / "x.safetensors"
+    )
+    document = tleg("inspect", tmp_path / "x.safetensors", "--json").json()
+    assert (document["files"][0]["nan"], document["files"][0]["inf"]) == (1, 1)
+    assert "1 NaN and 1 Inf" in tleg("inspect", tmp_path / "x.safetensors").out
+    save_file({}, tmp_path / "empty.safetensors")
+    assert "No repeated blocks" in tleg("inspect", tmp_path / "empty.safetensors").out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--basis", "liner"], "Did you mean 'linear'"),
+        (["--depths", "12-3"], "runs backwards"),
+        (["--sort", "nrm"], "Did you mean 'norm'"),
+        (["--module", "attn.qvk"], "Did you mean 'attn.qkv'"),
+        (["--layer", "9"], "0 to 3"),
+        (["--against", "/nothing"], "no file at /nothing"),
+        (["--shapes", "--against", "/nothing"], "--shapes reads no weights"),
+        (["--html", "/proc/page.html"], "can't write /proc/page.html"),
+        (["--png", "/proc/png"], "can't write /proc/png"),
+    ],
+)
+def test_mistakes_are_one_line(tleg, vit, options, words):
+    assert words in refused(tleg, vit, *options)
+
+
+def test_against_a_learngene(tleg, vit, tmp_path):
+    assert tleg("fit", vit, tmp_path / "gene.pt", "--option", "num_heads=2").code == 0
+    found = tleg("inspect", vit, "--against", tmp_path / "gene.pt", "--json").json()["files"][0]["against"]
+    assert found["missing"] == found["added"] == found["reshaped"] == []
+    assert found["overall"]["in_basis"] == pytest.approx(0, abs=1e-6)  # what a fit leaves, no other theta could take
+    assert "Against" in tleg("inspect", vit, "--against", tmp_path / "gene.pt").out
+    assert "Infinity" not in json.dumps(found)
