@@ -1,0 +1,65 @@
+"""The README tells the truth: its commands exist with their options, and its quickstart is the one that runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from tleg_cli.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Every `tleg ...` line of a block of code; a backslash joins lines, && and # end a command."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        for part in line.strip().split("&&"):
+            words = shlex.split(part, comments=True) if part.strip().startswith("tleg ") else []
+            if words:
+                found.append(words[1:])
+    return found
+
+
+def test_the_quickstart_of_the_readme_is_the_one_that_runs():
+    script = (ROOT / "quickstart.sh").read_text().replace('"$run', "runs/quickstart").replace('"$seed"', "0")
+    ours = [line.removeprefix("say ").replace('"', "").replace("$run", "runs/quickstart") for line in script.splitlines() if line.startswith("say tleg")]
+    ours[-1] = ours[-1].split(" --seconds")[0]
+    block = next(block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "prepare digits" in block)
+    assert block.strip().splitlines() == ours
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_exists_with_its_options(document):
+    group = typer.main.get_command(app)
+    for words in commands(document.read_text()):
+        context = typer.Context(group)
+        command = group.get_command(context, words[0])  # type: ignore[attr-defined]
+        if words[0].startswith("-") or words[0] in ("sizes", "..."):  # the example of a plugin's command
+            continue
+        assert command is not None, words
+        known = {name for parameter in command.params for name in parameter.opts}
+        for word in words[1:]:
+            if word.startswith("--") and word != "--":
+                assert word.split("=")[0] in known | {"--help"}, words
+
+
+def test_the_plugin_of_the_readme_is_the_one_that_the_tests_run():
+    plugin = (ROOT / "plugins" / "example-fnet" / "tleg_fnet.py").read_text().strip()
+    assert len(plugin.splitlines()) <= 40
+    assert plugin in README
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if not target.startswith("http"):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_changelog_has_an_open_section():
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
