@@ -44,10 +44,12 @@ def inspect(
 
     Example: tleg inspect learngene.pt --html learngene.html
     """
-    from tleg_cli.report.choice import choose
+    from tleg_cli.report.choice import choose, refuse_without_weights
     from tleg_cli.report.inspection import Question, inspect_files
 
     choice = choose(module=module, layer=layer, sort=sort, top=top)
+    if shapes:
+        refuse_without_weights(choice, basis=basis, against=against, png=png)
     question = Question(depths, None if shapes else tuple(basis or ()), against)
     document = choice.apply(inspect_files(files, question))
     if html is not None:

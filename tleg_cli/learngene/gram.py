@@ -92,6 +92,7 @@ def r_squared(of: Gram, basis: Tensor) -> float | None:
         return None
     outside = torch.eye(of.layers, dtype=torch.float64) - projection(basis)
     ones = outside.sum(1)  # what of the mean layer the basis can't express; 0 for all built-in bases
+    ones[ones.abs() < 1e-9] = 0  # but for rounding, which a large mean layer would make visible
     left = (outside * of.centred).sum() + 2 * (ones * of.along).sum() + of.mean * ones.sum()
     return float(1 - left / total)
 

@@ -72,4 +72,11 @@ def _common(children: Children) -> dict[str, tuple[int, ...]]:
 def _repeated(place: str, children: Children, common: Collection[str]) -> bool:
     if len(children) == 1:
         return place.rpartition(".")[2] in _ONE_LAYER
+    if any(_is_stage(rest) for child in children.values() for rest in child):
+        return False  # layers.S.blocks.N: its stages may be equally wide, and are no layers
     return bool(common) and all(2 * len(common) >= len(child) for child in children.values())
+
+
+def _is_stage(rest: str) -> bool:
+    first, _, others = rest.partition(".")
+    return first in _ONE_LAYER and others.partition(".")[0].isdigit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import pathlib
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def _open_safetensors(path: Path) -> Iterator[safe_open]:
 def _load(path: Path, *, mapped: bool) -> object:
     """torch's own guarded loader."""
     try:
-        with torch.serialization.safe_globals(list(_ALLOWED)):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(_ALLOWED)):
+            warnings.simplefilter("ignore")  # of an unusual pickle: it is read, or refused in our words
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # damaged pickles and archives raise whatever they please
         text = str(error)

@@ -70,7 +70,7 @@ def drift(here: Path, there: Path) -> dict[str, Any]:
                 for name in both
             ],
             "modules": _modules([ours[name] for name in both], changes, grams, basis),
-            "overall": _sum(changes.values()).as_dict() | _in_basis(grams.values(), basis),
+            "overall": {**_sum(changes.values()).as_dict(), **_in_basis(grams.values(), basis)},
             "missing": [name for name in theirs if name not in ours],
             "added": [name for name in ours if name not in theirs],
             "reshaped": [
@@ -116,7 +116,7 @@ def _modules(
         stacks = {entry.stack for entry in group if entry.stack}
         total = _sum(changes[entry.name] for entry in group).as_dict()
         own = [grams[stack] for stack in sorted(stacks) if stack in grams]
-        rows.append({"stage": stage, "module": module} | total | _in_basis(own, basis))
+        rows.append({"stage": stage, "module": module, **total, **_in_basis(own, basis)})
     return rows
 
 

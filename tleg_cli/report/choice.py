@@ -41,11 +41,17 @@ class Choice:
             chosen = _sorted(chosen, self.sort, file)
         if self.module is None:
             return {**file, "tensors": chosen[: self.top]}
-        parts = {
+        parts: dict[str, Any] = {
             key: [entry for entry in file[key] if self._fits(entry["module"])]
             for key in ("stacks", "modules")
             if key in file
         }
+        if file.get("against"):
+            against = file["against"]
+            fitting = {
+                key: [one for one in against[key] if self._fits(one["module"])] for key in ("modules", "tensors")
+            }
+            parts["against"] = {**against, **fitting}
         return {**file, **parts, "tensors": chosen[: self.top]}
 
     def _wants(self, entry: Mapping[str, Any]) -> bool:
@@ -72,6 +78,15 @@ def choose(
     if sort is not None and sort not in COLUMNS:
         raise ConfigError(f"--sort {sort}: no such column.{did_you_mean(sort, COLUMNS)}")
     return Choice(module, None if layer is None else frozenset(_numbers(layer)), sort, top)
+
+
+def refuse_without_weights(choice: Choice, **options: object) -> None:
+    """Raises ConfigError for what --shapes can't do, since it reads no weights. options: by name, set or not."""
+    asked = [f"--{name}" for name, value in options.items() if value]
+    if choice.sort not in (None, "name", "layer", "parameters"):
+        asked.append(f"--sort {choice.sort}")
+    if asked:
+        raise ConfigError(f"--shapes reads no weights, which {asked[0]} needs; leave one of them out")
 
 
 def _numbers(text: str) -> Iterable[int]:

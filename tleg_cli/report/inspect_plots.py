@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tleg_cli.atomic import atomic_file
+from tleg_cli.report.inspect_tables import percent
+from tleg_cli.report.page_shapes import merged_counts
 
 Entry = Mapping[str, Any]
 GREEN, SOFT = "#0b6e4f", "#8a8f98"
@@ -70,7 +72,7 @@ def _linearity(file: Entry) -> Any:
     axis.imshow(values, vmin=0, vmax=1, cmap="Greens", aspect="auto")
     for row, numbers in enumerate(values):
         for column, value in enumerate(numbers):
-            text = "–" if value != value else f"{100 * value:.1f} %"
+            text = "–" if value != value else percent(value)
             axis.text(
                 column, row, text, ha="center", va="center", fontsize=8, color="white" if value > 0.6 else "black"
             )
@@ -129,7 +131,8 @@ def _histograms(file: Entry) -> Any:
     figure, axes = _panels(len(stacks), 2.4, 1.7)
     for axis, (name, tensors) in zip(axes, stacks.items(), strict=True):
         for index, one in enumerate(tensors):
-            counts, width = one["histogram"], (one["max"] - one["min"]) / len(one["histogram"])
+            counts = merged_counts(one)
+            width = (one["max"] - one["min"]) / len(counts)
             values = [one["min"] + (number + 0.5) * width for number in range(len(counts))]
             heights = [count / (sum(counts) * width) for count in counts]
             axis.plot(values, heights, color=colormaps[DEPTH](index / max(len(tensors) - 1, 1) * 0.9), lw=0.8)
@@ -150,6 +153,7 @@ def _panels(count: int, wide: float, tall: float) -> tuple[Any, Sequence[Any]]:
     )
     flat = list(axes.flat)
     for axis in flat:
+        axis.locator_params(axis="x", nbins=4)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in flat[count:]:
         axis.set_visible(False)

@@ -168,7 +168,7 @@ def _against(against: Entry) -> list[Any]:
         several = len({one["stage"] for one in against["modules"]} - {""}) > 1
         name = f"{entry['stage']} {entry['module']}" if several and entry.get("stage") else entry["module"]
         table.add_row(name, *cells, style=style)
-    lines = [Text(f"Against {against['file']} ({against['kind']})", style="bold"), table]
+    lines: list[Any] = [Text(f"Against {against['file']} ({against['kind']})", style="bold"), table]
     for key, words in AGAINST_WORDS:
         if against[key]:
             names = [one if isinstance(one, str) else one["name"] for one in against[key]]

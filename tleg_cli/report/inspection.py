@@ -122,12 +122,12 @@ def produced(subject: Subject, depths: str | None) -> dict[str, Any] | None:
     ]
     counts = _parameters(subject.rows)
     stored = counts["stored"] if subject.is_learngene else counts["shared"] + 2 * sum(blocks)
-    networks = [
+    networks: list[dict[str, Any]] = [
         {
             "depth": format_depth(depth),
             "parameters": counts["shared"] + sum(one * number for one, number in zip(blocks, depth, strict=True)),
         }
         for depth in full
     ]
-    total = sum(int(network["parameters"]) for network in networks)
+    total = sum(network["parameters"] for network in networks)
     return {"networks": networks, "parameters": total, "stored": stored, "ratio": total / stored if stored else None}

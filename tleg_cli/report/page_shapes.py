@@ -112,7 +112,7 @@ def _range(tensors: Sequence[Mapping[str, Any]]) -> Point:
     return (low, high) if high > low else (low - margin, high + margin)
 
 
-def _counts(tensor: Mapping[str, Any]) -> list[int]:
+def merged_counts(tensor: Mapping[str, Any]) -> list[int]:
     """Few numbers in many bins are a comb: then neighbours are taken together, down to 8 bins."""
     counts = tensor["histogram"]
     together = next((n for n in (1, 2, 3, 4) if sum(counts) * n >= 20 * len(counts)), 6)
@@ -122,7 +122,7 @@ def _counts(tensor: Mapping[str, Any]) -> list[int]:
 
 
 def _density(tensor: Mapping[str, Any]) -> list[float]:
-    counts = _counts(tensor)
+    counts = merged_counts(tensor)
     width = (tensor["max"] - tensor["min"]) / len(counts)
     return [count / (sum(counts) * width) if width > 0 else 1.0 for count in counts]
 

@@ -47,13 +47,15 @@ def _facts(file: Entry) -> list[str]:
 def _figures(file: Entry) -> list[dict[str, Any]]:
     """The few large numbers at the top."""
     count = file["parameters"]
-    figures = [{"value": short(count["stored"]), "label": "parameters", "note": f"{count['stored']:,}"}]
+    figures: list[dict[str, Any]] = [
+        {"value": short(count["stored"]), "label": "parameters", "note": f"{count['stored']:,}"}
+    ]
     if count["repeated"]:
         share = percent(count["repeated"] / count["stored"])
         figures.append({"value": share, "label": "of them in blocks", "note": f"{count['shared']:,} shared"})
     for entry in file.get("overall", ()):
         linear = basis_of(entry["linearity"], "linear")
-        if linear and linear["r2"] is not None:
+        if linear and linear["r2"] is not None and linear["random"] < 1:  # two layers always lie on a line
             stage = f", {entry['stage']}" if len(file["stages"]) > 1 else ""
             note = f"chance gives {percent(linear['random'])}"
             figures.append(
@@ -66,7 +68,8 @@ def _figures(file: Entry) -> list[dict[str, Any]]:
     if file["produced"] and file["produced"]["ratio"]:
         family = file["produced"]
         first, last = family["networks"][0]["depth"], family["networks"][-1]["depth"]
-        note = f"depths {first} to {last} from {short(family['stored'])} stored"
+        depths = f"depth {first}" if first == last else f"depths {first} to {last}"
+        note = f"{depths} from {short(family['stored'])} stored"
         figures.append({"value": f"{family['ratio']:.1f}×", "label": "parameters produced", "note": note})
     return figures
 
@@ -89,15 +92,14 @@ def _verdicts(file: Entry) -> list[str]:
 
 
 def _judgement(linear: Entry) -> str:
-    if linear["p"] is None:
-        return "With so few layers that says nothing."
-    if linear["p"] < 0.05:
-        return (
-            f"Put into another order, the same layers stay below {percent(linear['shuffled_95'])} in 95 of 100 cases."
-        )
-    return (
-        f"That is chance: put into another order, the same layers do as well in {100 * linear['p']:.0f} of 100 cases."
-    )
+    if linear["p"] is None or linear["random"] >= 1:
+        return "So few layers always lie on a line: that says nothing."
+    if linear["p"] >= 0.05:
+        cases = f"{100 * linear['p']:.0f} of 100 cases"
+        return f"That is chance: put into another order, the same layers do as well in {cases}."
+    little = "It is little, but not chance: put" if linear["r2"] - linear["random"] < 0.05 else "Put"
+    below = percent(linear["shuffled_95"])
+    return f"{little} into another order, the same layers stay below {below} in 95 of 100 cases."
 
 
 def _composition(file: Entry) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from tleg_cli.learngene.depths import Depth, complete_depth
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.learngene.gene import Learngene
-from tleg_cli.learngene.reference import read_reference
+from tleg_cli.learngene.reference import FREE, read_reference
 from tleg_cli.learngene.weights_file import Get, open_weights
 from tleg_cli.report.measure import slice_of
 from tleg_cli.report.subject import Row, Subject, part_names, subject_of
@@ -59,7 +59,8 @@ class Opened:
             return {row.name: _entry(row, self.get) for row in self.subject.rows}
         path = self.subject.path
         reference = self.subject.kind == "reference"
-        learngene = read_reference(path) if reference else read_learngene(path, plugin_manager.bases())
+        # its weights are the same whatever the number of heads, which the file doesn't say
+        learngene = read_reference(path, FREE, heads=1) if reference else read_learngene(path, plugin_manager.bases())
         return {entry.name: entry for entry in (_thetas(learngene) if depth is None else _grown(learngene, depth))}
 
 
