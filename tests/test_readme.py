@@ -27,7 +27,8 @@ def commands(text: str) -> list[list[str]]:
 
 def test_the_quickstart_of_the_readme_is_the_one_that_runs():
     script = (ROOT / "quickstart.sh").read_text().replace('"$run', "runs/quickstart").replace('"$seed"', "0")
-    ours = [line.removeprefix("say ").replace('"', "").replace("$run", "runs/quickstart") for line in script.splitlines() if line.startswith("say tleg")]
+    lines = [line.removeprefix("say ") for line in script.splitlines() if line.startswith("say tleg")]
+    ours = [line.replace('"', "").replace("$run", "runs/quickstart") for line in lines]
     ours[-1] = ours[-1].split(" --seconds")[0]
     block = next(block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "prepare digits" in block)
     assert block.strip().splitlines() == ours

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,4 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
 
 def test_an_unwritable_place_is_one_line():
     with pytest.raises(TlegError, match="can't write in /proc/nowhere"):
-        from pathlib import Path
-
         open_run(Path("/proc/nowhere"), {}, "")
