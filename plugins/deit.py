@@ -1,5 +1,6 @@
 """DeiT and plain ViTs as timm builds them: mean pooling over the patches and no class token, as in TLEG.
 
+`deit_*_token` have timm's class token, as published DeiT and ViT checkpoints do: for `tleg fit`.
 DeiT-III (Touvron et al. 2022, arXiv 2204.07118) has layer scale in its blocks, which is expanded, and keeps its class token.
 """
 
@@ -16,10 +17,11 @@ _FREE = {"img_size": 224, "patch_size": 16, "embed_dim": 192, "num_heads": 3, "m
 
 @hookimpl
 def tleg_backbones() -> Iterable[Backbone]:
-    """`deit_{tiny,small,base}_patch16_224`, `deit3_*`, and `vit` and `deit3`, whose size the preset states."""
+    """`deit_{tiny,small,base}_patch16_224`, `..._token`, `deit3_*`, and `vit` and `deit3`, whose size the preset states."""
     for size in _SIZES:
         name = f"deit_{size}_patch16_224"
         yield Backbone(name, timm_name=name, arguments=_NO_CLASS_TOKEN, options={"img_size": 224})
+        yield Backbone(f"{name}_token", timm_name=name, options={"img_size": 224})
     yield Backbone("vit", timm_name="vit_tiny_patch16_224", arguments=_NO_CLASS_TOKEN, options=_FREE)
     for size, blocks in (("small", 12), ("medium", 12), ("base", 12), ("large", 24)):
         name = f"deit3_{size}_patch16_224"
