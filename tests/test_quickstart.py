@@ -17,7 +17,11 @@ ROOT = Path(__file__).parent.parent
 def test_one_learngene_gives_five_networks_that_need_no_or_one_epoch(tmp_path):
     run = tmp_path / "run"
     done = subprocess.run(
-        ["sh", str(ROOT / "quickstart.sh")], env={**os.environ, "RUN": str(run)}, capture_output=True, text=True, cwd=tmp_path
+        ["sh", str(ROOT / "quickstart.sh")],
+        env={**os.environ, "RUN": str(run)},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     summary = json.loads((run / "summary.json").read_text())

@@ -19,16 +19,21 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout, the first column to the left, numbers to the right; as wide as it must be, nothing is cut off."""
+    """A table on stdout, words to the left, numbers to the right; as wide as it must be, nothing is cut off."""
     table = Table(header_style="bold", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+        numbers = index > 0 and all(_is_number(row[index]) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     console = Console(width=10_000, markup=False, emoji=False, highlight=False)  # a cell may hold what a stranger wrote
     console.print(title, style="bold")
     console.width = max(1, console.measure(table).maximum)
     console.print(table)
+
+
+def _is_number(cell: str) -> bool:
+    return cell in ("", "-") or cell.lstrip("+-")[:1].isdigit()
 
 
 def print_facts(title: str, facts: Mapping[str, Any]) -> None:
