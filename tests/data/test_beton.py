@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import shutil
+from collections.abc import Callable
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +25,28 @@ def files(folder: Path) -> set[str]:
     return {file.name for file in folder.iterdir()}
 
 
-def shared_memory() -> set[str]:
-    return {file.name for file in Path("/dev/shm").iterdir() if file.name.startswith("psm_")}
+@pytest.fixture
+def left_behind(monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[str]]:
+    """Which of the shared memory that this test made is still there; other processes have some of their own."""
+    made: set[str] = set()
+    create = SharedMemory.__init__
+
+    def noted(self: SharedMemory, *arguments: object, **options: object) -> None:
+        create(self, *arguments, **options)  # type: ignore[arg-type]
+        made.add(self.name.lstrip("/"))
+
+    monkeypatch.setattr(SharedMemory, "__init__", noted)
+
+    def left() -> set[str]:
+        assert made
+        return {name for name in made if (Path("/dev/shm") / name).exists()}
+
+    return left
 
 
-def test_digits_come_back_pixel_by_pixel(tmp_path):
+def test_digits_come_back_pixel_by_pixel(tmp_path, left_behind):
     from tleg_cli.data.sources import open_source
 
-    before = shared_memory()
     out = prepare("digits", tmp_path / "out")
     split = open_source("digits").val()
     for place, pixels, label in decoded(out / "val.beton", nothing):
@@ -38,7 +54,7 @@ def test_digits_come_back_pixel_by_pixel(tmp_path):
         assert label == expected
         assert (pixels == np.asarray(image)).all()
     assert files(out) == {"train.beton", "train.json", "val.beton", "val.json"}
-    assert shared_memory() <= before
+    assert not left_behind()
 
 
 def test_jpeg_files_are_shrunk_and_described(photos, tmp_path):
@@ -63,11 +79,10 @@ def test_a_second_call_keeps_the_files_and_another_setting_is_refused(photos, tm
     assert read_sidecar(out / "val.beton").quality == 50
 
 
-def test_bad_images_are_all_listed_and_nothing_is_written(photos, tmp_path):
+def test_bad_images_are_all_listed_and_nothing_is_written(photos, tmp_path, left_behind):
     copy = shutil.copytree(photos, tmp_path / "photos")
     (copy / "train" / "class-0" / "001.jpg").write_bytes(b"hello")
     (copy / "train" / "class-2" / "004.jpg").write_bytes(b"")
-    before = shared_memory()
     with pytest.raises(DataError) as caught:
         prepare(copy, tmp_path / "out", write_mode="jpg")
     assert "2 of 24 images" in str(caught.value)
@@ -75,7 +90,7 @@ def test_bad_images_are_all_listed_and_nothing_is_written(photos, tmp_path):
     assert "class-2/004.jpg" in str(caught.value)
     assert not files(tmp_path / "out")
     assert not multiprocessing.active_children()
-    assert shared_memory() <= before
+    assert not left_behind()
 
 
 def test_bad_images_can_be_left_out_and_are_written_down(photos, tmp_path):

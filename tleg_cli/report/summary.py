@@ -29,7 +29,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console = Console(width=10_000, markup=False, emoji=False, highlight=False)  # a cell may hold what a stranger wrote
     console.print(title, style="bold")
     console.width = max(1, console.measure(table).maximum)
-    console.print(table)
+    with console.capture() as caught:
+        console.print(table)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in caught.get().splitlines())
 
 
 def _is_number(cell: str) -> bool:
