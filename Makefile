@@ -28,6 +28,9 @@ test: setup $(VENV)/.browser
 test-slow: setup $(VENV)/.browser
 	$(BIN)/python -m pytest -m slow
 
+bench: setup # figures of this machine; compare the ratios
+	for name in startup inspect_speed data_path parity; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

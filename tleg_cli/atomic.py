@@ -25,11 +25,29 @@ def atomic_file(path: Path) -> Iterator[Path]:
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
-    except OSError as error:
-        raise TlegError(f"can't write {path}: {error.strerror or error}") from error
+    except Exception as error:
+        reason = why_not_written(error)
+        if reason is None:
+            raise
+        raise TlegError(f"can't write {path}: {reason}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def why_not_written(error: Exception) -> str | None:
+    """What the system said, if it is the system that refused; None for a mistake of ours.
+
+    safetensors and torch report a full disk by errors of their own: SafetensorError, and RuntimeError of their zip writer.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = (str(error).splitlines() or [""])[0]
+    if type(error).__name__ == "SafetensorError":
+        return text.removeprefix("Error while serializing: I/O error: ")
+    if isinstance(error, RuntimeError) and ("inline_container" in text or "PytorchStreamWriter" in text):
+        return "the disk is full, or doesn't take any more"
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

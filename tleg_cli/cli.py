@@ -18,12 +18,14 @@ from tleg_cli.commands.fit import fit
 from tleg_cli.commands.from_plugins import Commands
 from tleg_cli.commands.import_reference import import_reference
 from tleg_cli.commands.inspect import inspect
+from tleg_cli.commands.plan import plan
 from tleg_cli.commands.plugins import plugins
 from tleg_cli.commands.prepare import prepare
 from tleg_cli.commands.presets import presets
 from tleg_cli.commands.train_aux import train_aux
 from tleg_cli.commands.train_des import train_des
 from tleg_cli.commands.train_teacher import train_teacher
+from tleg_cli.commands.verify import verify
 from tleg_cli.errors import TlegError
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -38,9 +40,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "fit": fit,
     "import": import_reference,
     "export": export,
+    "plan": plan,
     "presets": presets,
     "plugins": plugins,
     "doctor": doctor,
+    "verify": verify,
 }
 
 app = typer.Typer(
@@ -54,7 +58,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for name, function in COMMANDS.items():
-    app.command(name)(function)
+    first = (function.__doc__ or "").split("\n\n")[0]
+    app.command(name, short_help=" ".join(first.split()))(function)  # given, so that it isn't cut short
 
 
 def _version(wanted: bool) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tleg_cli.errors import ConfigError
 from tleg_cli.learngene.depths import parse_depths
@@ -73,6 +74,12 @@ class AugmentationSection(Section):
         return pair
 
 
+_WORDS = {
+    "checkpoint_every": (r"[1-9][0-9]{0,8}m?", "write a number of steps, as in 500, or of minutes, as in 30m"),
+    "on_nan": (r"stop|rollback|skip:[1-9][0-9]{0,5}", "write stop, skip:N (as in skip:10) or rollback"),
+}
+
+
 class Recipe(Section):
     """How one network is trained: the same for teacher, aux net and descendant."""
 
@@ -97,6 +104,19 @@ class Recipe(Section):
     smoothing: float = Field(0.1, ge=0, lt=1)
     ema_decay: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    checkpoint_every: str | None = None  # beside each epoch: 500 (steps) or 30m (minutes)
+    on_nan: str = (
+        "stop"  # skip:N leaves out up to N steps of the run; rollback: weights of the last checkpoint, data goes on
+    )
+
+    @field_validator("checkpoint_every", "on_nan", mode="before")
+    @classmethod
+    def _words(cls, value: Any, info: ValidationInfo) -> Any:
+        value = str(value) if type(value) is int else value  # --set aux.checkpoint_every=500 needs no quotes
+        pattern, advice = _WORDS[str(info.field_name)]
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise ValueError(advice)
+        return value
 
 
 class Distillation(Section):

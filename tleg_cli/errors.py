@@ -37,6 +37,10 @@ class Preempted(TlegError):
     exit_code = EXIT_PREEMPTED
 
 
+class PeerLost(TlegError):
+    """Another process of this run has died. Its own line says why, and this one is told only where nobody else tells it."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest known word, or the list of known words, or nothing if there are none."""
     names = sorted(known)

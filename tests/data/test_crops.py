@@ -1,6 +1,7 @@
 """Crop and flip as functions of (seed, draw): the same numbers in Python and compiled, and torchvision's distribution."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,4 +63,18 @@ def test_half_of_the_draws_are_mirrored():
 def test_the_centre_crop_is_timms():
     assert centre_ratio(224, 0.875) == 224 / 256
     assert centre_ratio(8, 1.0) == 1.0
-    assert crops.centre_box(256, 341, 224 / 256) == (16, 58, 224, 224)
+    assert crops.centre_box(256, 341, 224 / 256, 0) == (16, 58, 224, 224)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(375, 500), (500, 375), (427, 640), (256, 341), (333, 500), (224, 224), (97, 611)]
+)
+def test_the_centre_crop_begins_where_timms_does(height, width):
+    """timm resizes to whole pixels and cuts at one; told back in pixels of the image, to the nearest of them."""
+    from torchvision.transforms.functional import _compute_resized_output_size
+
+    rows, columns = _compute_resized_output_size((height, width), [256])
+    top, left = round((rows - 224) / 2), round((columns - 224) / 2)
+    ours = crops.centre_box(height, width, 224 / 256, 256)
+    assert abs(ours[0] - top * height / rows) <= 0.5
+    assert abs(ours[1] - left * width / columns) <= 0.5

@@ -56,4 +56,4 @@ def evaluate(
         facts |= {"loss": f"{scores['loss']:.4f}", "images": f"{scores['images']:,}"}
         print_facts(f"{model} on {data} ({split})", facts)
 
-    in_processes(Processes(gpus, pick_device(device, gpus)), Path("evaluate"), (), score, report)
+    in_processes(Processes(gpus, pick_device(device, gpus)), None, (), score, report)

@@ -16,11 +16,20 @@ Data = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="The run folder. Default: runs/PRESET-COMMAND.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Overrides the preset's seed.")]
+CheckpointEvery = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint-every", metavar="STEPS|MINUTESm", help="Beside each epoch: 500 (steps) or 30m (minutes)."
+    ),
+]
 Gpus = Annotated[int, typer.Option("--gpus", min=1, help="Processes on this machine, one GPU each.")]
 Device = Annotated[str, typer.Option("--device", help="cuda, cpu, or auto: cuda where there is one GPU at least.")]
 Nodes = Annotated[int, typer.Option("--nodes", min=1, help="Machines that train together.")]
 NodeRank = Annotated[int | None, typer.Option("--node-rank", min=0, help="Which of them this one is, from 0.")]
 Endpoint = Annotated[str | None, typer.Option("--rdzv-endpoint", metavar="HOST:PORT", help="Where the machines meet.")]
+RdzvTimeout = Annotated[
+    int, typer.Option("--rdzv-timeout", min=1, metavar="SECONDS", help="How long the machines wait for each other.")
+]
 MaxRestarts = Annotated[
     int, typer.Option("--max-restarts", min=0, help="How often torchrun restarts after a dead process.")
 ]

@@ -21,9 +21,11 @@ def train_aux(
     device: o.Device = "auto",
     settings: o.Settings = None,
     seed: o.Seed = None,
+    checkpoint_every: o.CheckpointEvery = None,
     nodes: o.Nodes = 1,
     node_rank: o.NodeRank = None,
     rdzv_endpoint: o.Endpoint = None,
+    rdzv_timeout: o.RdzvTimeout = 600,
     max_restarts: o.MaxRestarts = 0,
     allow_changed: o.AllowChanged = None,
     torchrun_options: o.TorchrunOptions = None,
@@ -41,10 +43,16 @@ def train_aux(
 
     weights, model = teacher_option(teacher)
     config = load_config(
-        preset, settings or (), data__path=data, teacher__weights=weights, teacher__model=model, seed=seed
+        preset,
+        settings or (),
+        data__path=data,
+        teacher__weights=weights,
+        teacher__model=model,
+        seed=seed,
+        aux__checkpoint_every=checkpoint_every,
     )
     folder = out or default_out(preset, "aux")
-    processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts)
+    processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts, rdzv_timeout)
 
     def train(world: "World", screen: "Screen") -> dict[str, Any]:
         from tleg_cli.training.stages import train_aux as run

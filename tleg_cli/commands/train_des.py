@@ -36,9 +36,11 @@ def train_des(
     device: o.Device = "auto",
     settings: o.Settings = None,
     seed: o.Seed = None,
+    checkpoint_every: o.CheckpointEvery = None,
     nodes: o.Nodes = 1,
     node_rank: o.NodeRank = None,
     rdzv_endpoint: o.Endpoint = None,
+    rdzv_timeout: o.RdzvTimeout = 600,
     max_restarts: o.MaxRestarts = 0,
     allow_changed: o.AllowChanged = None,
     torchrun_options: o.TorchrunOptions = None,
@@ -55,10 +57,12 @@ def train_des(
     from tleg_cli.report.summary import report_family
     from tleg_cli.training.launch import Processes
 
-    config = load_config(preset, settings or (), data__path=data, seed=seed)
+    config = load_config(
+        preset, settings or (), data__path=data, seed=seed, descendant__checkpoint_every=checkpoint_every
+    )
     depths = parse_depths(depth or config.descendant.depths)
     folder = out or default_out(preset, "des" if init is Init.learngene else "des-scratch")
-    processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts)
+    processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts, rdzv_timeout)
 
     def train(world: "World", screen: "Screen") -> dict[str, Any]:
         from tleg_cli.training.stages import train_descendants as run

@@ -18,9 +18,11 @@ def train_teacher(
     device: o.Device = "auto",
     settings: o.Settings = None,
     seed: o.Seed = None,
+    checkpoint_every: o.CheckpointEvery = None,
     nodes: o.Nodes = 1,
     node_rank: o.NodeRank = None,
     rdzv_endpoint: o.Endpoint = None,
+    rdzv_timeout: o.RdzvTimeout = 600,
     max_restarts: o.MaxRestarts = 0,
     allow_changed: o.AllowChanged = None,
     torchrun_options: o.TorchrunOptions = None,
@@ -36,9 +38,11 @@ def train_teacher(
     from tleg_cli.report.summary import report_run
     from tleg_cli.training.launch import Processes
 
-    config = load_config(preset, settings or (), data__path=data, seed=seed)
+    config = load_config(
+        preset, settings or (), data__path=data, seed=seed, teacher__recipe__checkpoint_every=checkpoint_every
+    )
     folder = out or default_out(preset, "teacher")
-    processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts)
+    processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts, rdzv_timeout)
 
     def train(world: "World", screen: "Screen") -> dict[str, Any]:
         from tleg_cli.training.stages import train_teacher as run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def in_processes(
     processes: Processes,
-    out: Path,
+    out: Path | None,
     torchrun_options: Sequence[str],
     train: Train,
     report: Callable[[dict[str, Any]], None],
@@ -29,7 +30,7 @@ def in_processes(
     """Starts torchrun if several processes are asked for; else trains here, and rank 0 reports."""
     from tleg_cli.training.launch import launch
 
-    code = launch(processes, out, torchrun_options)
+    code = launch(processes, out, torchrun_options, say=partial(typer.echo, err=True))
     if code is not None:
         raise typer.Exit(code)
     from tleg_cli.report.progress import Screen

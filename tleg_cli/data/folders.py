@@ -57,7 +57,7 @@ def split_folders(root: Path) -> tuple[Path, Path]:
 
 def class_folders(root: Path) -> tuple[str, ...]:
     """The classes of both splits, numbers in numeric order as timm sorts them. Raises DataError where train and val differ."""
-    train, val = (_classes(folder) for folder in split_folders(root))
+    train, val = (class_folders_of(folder) for folder in split_folders(root))
     if train != val:
         only = [f"{', '.join(map(repr, names[:3]))} only in {where}" for names, where in _differences(train, val)]
         raise DataError(f"{root}: the classes of train and val differ: {'; '.join(only)}; both need the same folders")
@@ -70,7 +70,8 @@ def _differences(train: tuple[str, ...], val: tuple[str, ...]) -> Iterator[tuple
             yield names, where
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
+def class_folders_of(folder: Path) -> tuple[str, ...]:
+    """The folders in one split, numbers in numeric order as timm sorts them. Raises DataError if there are none."""
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
     except OSError as error:

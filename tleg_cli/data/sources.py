@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,25 +51,39 @@ def name_of(split: Split, index: int) -> str:
 
 
 def open_source(path: str) -> Source:
-    """The source that `path` names: a folder of train/ and val/, `digits`, a plugin's or timm's `scheme/rest`.
+    """The source that `path` names: a folder, `digits`, `synthetic`, a plugin's or timm's `scheme/rest`.
 
     Something on the disk comes before a name. timm's take their folder after a colon: `torch/cifar100:/data/cifar`. Raises DataError.
     """
     place = Path(path).expanduser()
     if place.is_dir():
-        return _tars(place) or _folder(place)
+        return _on_disk(place)
     if place.exists():
         raise DataError(f"{path} is a file; give the folder that has train and val")
+    scheme, slash, rest = path.partition("/")
     if path == "digits":
         return _digits()
-    scheme, slash, rest = path.partition("/")
+    if scheme == "synthetic":
+        from tleg_cli.data.synthetic import synthetic_source
+
+        return synthetic_source(path, rest)
     if slash and scheme in TIMM_SCHEMES:
-        return _timm(path)
+        from tleg_cli.data.timm_sources import timm_source
+
+        return timm_source(path)
     plugins = _plugin_sources()
     if slash and scheme in plugins:
         return _from_plugin(scheme, plugins[scheme], rest)
-    known = ["digits", *(f"{name}/..." for name in (*TIMM_SCHEMES, *plugins))]
-    raise DataError(f"no folder {path}, and no source of that name.{did_you_mean(path, known)}")
+    known = ["digits", "synthetic", *(f"{name}/..." for name in (*TIMM_SCHEMES, *plugins))]
+    advice = did_you_mean(path, known) or " Give another --data, or write it with `tleg prepare`."
+    raise DataError(f"no folder {path}, and no source of that name.{advice}")
+
+
+def _on_disk(root: Path) -> Source:
+    from tleg_cli.data.layouts import known_layout
+    from tleg_cli.data.timm_sources import tar_source
+
+    return tar_source(root) or known_layout(root) or _folder(root)
 
 
 def _plugin_sources() -> dict[str, Callable[[str], Source]]:
@@ -152,77 +166,3 @@ def _digits_split(part: slice) -> Split:
     order = np.random.default_rng(0).permutation(len(data.target))[part]
     grey = np.round(data.images[order] * (255 / 16)).astype(np.uint8)  # 0..16 to 0..255
     return ArraySplit(np.repeat(grey[..., None], 3, axis=3), data.target[order])
-
-
-def _timm(path: str) -> Source:
-    name, _, root = path.partition(":")
-    train, val = (partial(_timm_split, name, root or None, split) for split in ("train", "validation"))
-    return Source(path, _timm_classes(train()), train, val)
-
-
-def _timm_split(name: str, root: str | None, split: str) -> Split:
-    from timm.data import create_dataset
-
-    if name.startswith("torch/") and root is None:
-        raise DataError(f"{name} needs the folder of its files: write {name}:FOLDER; what isn't there is downloaded")
-    try:
-        return TimmSplit(create_dataset(name, root, split=split, download=name.startswith("torch/")), f"{name} {split}")
-    except (Exception, SystemExit) as error:  # torchvision and Hugging Face raise whatever went wrong
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"can't open {name} ({split}): {reason[:300]}") from error
-
-
-@dataclass(frozen=True)
-class TimmSplit:
-    """A data set of timm.data.create_dataset. Read through its reader: timm's own would put a neighbour in a bad image's place."""
-
-    dataset: Any
-    name: str
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[Image, int]:
-        reader = getattr(self.dataset, "reader", None)
-        if reader is None:
-            image, label = self.dataset[index]
-            return image.convert("RGB"), int(label)
-        file, label = reader[index][:2]
-        return read_rgb(file, f"{self.name}: {reader.filename(index, absolute=True)}"), int(label)
-
-
-def _timm_classes(split: Split) -> tuple[str, ...]:
-    """Class names in the order of their labels, as far as the data set tells them."""
-    assert isinstance(split, TimmSplit)
-    reader = getattr(split.dataset, "reader", None)
-    by_label = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
-    if by_label:
-        return tuple(str(name) for name, _ in sorted(by_label.items(), key=lambda item: item[1]))
-    names: Sequence[Any] | None = getattr(split.dataset, "classes", None)
-    if names is None:
-        raise DataError(f"{split.name} doesn't say its classes; write it to train/CLASS and val/CLASS folders instead")
-    return tuple(map(str, names))
-
-
-def _tars(root: Path) -> Source | None:
-    """train.tar and val.tar with class folders inside, if they are there."""
-    train = root / "train.tar"
-    val = next(
-        (root / f"{name}.tar" for name in ("val", "validation", "valid", "test") if (root / f"{name}.tar").is_file()),
-        None,
-    )
-    if not train.is_file() or val is None:
-        return None
-    classes = _timm_classes(_tar_split(train))
-    if classes != _timm_classes(_tar_split(val)):
-        raise DataError(f"the classes of {train} and {val} differ; both need the same folders")
-    return Source(str(root), classes, partial(_tar_split, train), partial(_tar_split, val))
-
-
-def _tar_split(file: Path) -> Split:
-    from timm.data import create_dataset
-
-    try:
-        return TimmSplit(create_dataset("", str(file)), str(file))
-    except Exception as error:  # tarfile raises many kinds
-        raise DataError(f"can't read {file}: {' '.join(str(error).split())[:300]}") from error

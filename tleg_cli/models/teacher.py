@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import socket
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +60,28 @@ def load_teacher(section: TeacherSection, data: DataSection, classes: int) -> Ad
     return adapted.eval().requires_grad_(False)
 
 
+def untrained_teacher(section: TeacherSection, data: DataSection, classes: int) -> tuple[Callable[[], nn.Module], int]:
+    """What builds the teacher's network without any weights, and the size of its images. Nothing is fetched."""
+    from timm.models import get_pretrained_cfg
+
+    there = section.weights is not None and Path(section.weights).is_file()
+    card = read_card(Path(str(section.weights))) if there else None
+    if card is not None:
+        return partial(_create, card.timm), section.image_size or card.image_size
+    call = TimmCall(section.model, {**section.options, "num_classes": classes})
+    usual = None if section.recipe else get_pretrained_cfg(section.model)
+    size = section.image_size or (usual.input_size[-1] if usual else data.image_size)
+    return partial(_create, call), size
+
+
+def fetched_already(section: TeacherSection) -> bool:
+    """Whether timm's pretrained weights lie in the cache of this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(f"timm/{_hub_name(section.model)}", name), str) for name in names)
+
+
 def ask(teacher: nn.Module, images: Tensor) -> Tensor:
     """The teacher's logits, without gradient."""
     with torch.no_grad():
@@ -72,22 +99,49 @@ def _from_file(section: TeacherSection, classes: int) -> tuple[nn.Module, int, t
         return net, card.image_size, card.mean, card.std
     net = _create(TimmCall(section.model, {**section.options, "num_classes": classes}))
     size, mean, std = _usual_input(net)
-    load_strictly(net, weights, f"{path} as {section.model} with {classes} classes")
+    load_strictly(net, _as_timm_names_them(net, weights), f"{path} as {section.model} with {classes} classes")
     return net, size, mean, std
 
 
 def _from_hub(section: TeacherSection, classes: int) -> tuple[nn.Module, int, tuple[float, ...], tuple[float, ...]]:
+    _check_name(section.model)
     try:
+        if not fetched_already(section):
+            _reach_hub()
         net = _create(TimmCall(section.model, {**section.options, "pretrained": True}))
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, FileFormatError | ConfigError):
             raise
         raise ConfigError(
-            f"the weights of teacher {section.model} can't be fetched ({type(error).__name__}); with a network: "
-            f"`hf download timm/{_hub_name(section.model)}`, or give a file: --teacher {section.model}.safetensors"
+            f"the weights of teacher {section.model} can't be fetched ({type(error).__name__}: {str(error).splitlines()[0][:80]}); "
+            f"where there is a network, `hf download timm/{_hub_name(section.model)} model.safetensors --local-dir .` gets them: "
+            "bring that file and give --teacher model.safetensors"
         ) from error
     _check_classes(int(getattr(net, "num_classes", classes)), classes, section.model)
     return (net, *_usual_input(net))
+
+
+def _reach_hub() -> None:
+    """Raises OSError where the hub can't be reached: its own client would try for a minute, and say so each time."""
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+
+    if HF_HUB_OFFLINE:
+        raise OSError("HF_HUB_OFFLINE is set")
+    if urllib.request.getproxies():  # then the proxy knows
+        return
+    address = urllib.parse.urlsplit(ENDPOINT)
+    socket.create_connection((address.hostname or ENDPOINT, address.port or 443), timeout=10).close()
+
+
+def _as_timm_names_them(net: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as their authors published them, put right by timm where it can; else as they are."""
+    translate = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    if translate is None or set(weights) == set(net.state_dict()):
+        return weights
+    try:
+        return dict(translate(weights, net))
+    except (AssertionError, KeyError, RuntimeError, AttributeError, IndexError):
+        return weights  # another network's: whoever loads them names the first that doesn't fit
 
 
 def _hub_name(model: str) -> str:
@@ -102,12 +156,18 @@ def _usual_input(net: nn.Module) -> tuple[int, tuple[float, ...], tuple[float, .
     return usual["input_size"][-1], tuple(usual["mean"]), tuple(usual["std"])
 
 
+def _check_name(model: str) -> None:
+    import timm
+
+    if not is_buildable(model):
+        near = timm.list_models(f"*{model.split('_')[0]}*")[:3]
+        raise ConfigError(f"teacher {model!r} is unknown to timm{'; perhaps ' + ', '.join(near) if near else ''}")
+
+
 def _create(call: TimmCall) -> nn.Module:
     import timm
 
-    if not is_buildable(call.name):
-        near = timm.list_models(f"*{call.name.split('_')[0]}*")[:3]
-        raise ConfigError(f"teacher {call.name!r} is unknown to timm{'; perhaps ' + ', '.join(near) if near else ''}")
+    _check_name(call.name)
     try:
         return timm.create_model(call.name, **call.arguments)
     except (TypeError, AssertionError, KeyError) as error:

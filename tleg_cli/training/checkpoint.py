@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tleg_cli.atomic import file_hash, sync
+from tleg_cli.atomic import file_hash, sync, why_not_written
 from tleg_cli.errors import TlegError
 
 MANIFEST = "manifest.json"
@@ -36,20 +36,24 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, *, best: in
     temporary = folder / f".{final.name}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in folder.glob(".step-*.tmp"):  # by a run that was killed while it saved
+            shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir()
         for name, tensors in checkpoint.tensors.items():
             save_file(_storable(tensors), temporary / f"{name}.safetensors")
         (temporary / STATE).write_text(json.dumps(checkpoint.state))
         _seal(temporary)
-        shutil.rmtree(final, ignore_errors=True)  # one that a broken manifest made us pass over
+        if final.exists():  # the same step once more, or a damaged one that was passed over
+            os.replace(final, folder / f".{final.name}.old.tmp")
         os.replace(temporary, final)
         sync(folder)
+        shutil.rmtree(folder / f".{final.name}.old.tmp", ignore_errors=True)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError) or "SafetensorError" in type(error).__name__:
-            raise TlegError(f"can't write checkpoint {final}: {error}; older checkpoints are untouched") from error
-        raise
+        reason = why_not_written(error)
+        if reason is None:
+            raise
+        raise TlegError(f"can't write checkpoint {final}: {reason}; older checkpoints are untouched") from error
     _remove_old(folder, best)
 
 

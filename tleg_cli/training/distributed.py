@@ -14,7 +14,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tleg_cli.errors import ConfigError
+from tleg_cli.errors import ConfigError, PeerLost
+from tleg_cli.training.pulse import hang_timeout, pulse
 
 FIRST_TIMEOUT = timedelta(minutes=10)  # the first step compiles and may wait for a slow disk
 
@@ -43,11 +44,23 @@ def join_world(device: str) -> Iterator[World]:
     if size == 1:
         yield World(0, 1, chosen)
         return
-    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=FIRST_TIMEOUT)
-    try:
-        yield World(dist.get_rank(), size, chosen)
-    finally:
-        dist.destroy_process_group()
+    patience = max(FIRST_TIMEOUT, timedelta(seconds=2 * hang_timeout()))  # the launcher is to name a hung rank first
+    with pulse(int(os.environ["RANK"])):
+        store, rank, _ = next(dist.rendezvous("env://", timeout=patience))
+        # torchrun keeps its store when it starts the ranks again: without a name of their own they would dial the dead
+        store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        backend = "nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+        try:
+            yield World(dist.get_rank(), size, chosen)
+        except RuntimeError as error:
+            if isinstance(error, dist.DistError) or "gloo" in str(error):
+                raise PeerLost(
+                    "the connection to another rank was lost; run the same command again to carry on from the last checkpoint"
+                ) from error
+            raise
+        finally:
+            dist.destroy_process_group()
 
 
 def _device(device: str) -> torch.device:
@@ -81,6 +94,15 @@ def from_main(value: Any, world: World) -> Any:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def gather(value: Any, world: World) -> list[Any]:
+    """Every rank's value, on each of them."""
+    if world.size == 1:
+        return [value]
+    values = [None] * world.size
+    dist.all_gather_object(values, value)
+    return values
 
 
 def wait_for_all(world: World) -> None:

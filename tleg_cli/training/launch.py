@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tleg_cli.errors import EXIT_PREEMPTED, ConfigError, Preempted, TlegError
+from tleg_cli.errors import EXIT_PREEMPTED, PeerLost, Preempted, TlegError
+from tleg_cli.training.meeting import check_meeting, meeting_arguments, not_met, wait_for_host
+from tleg_cli.training.pulse import ERROR_FOLDER
+from tleg_cli.training.rank_logs import log_arguments, log_folder, remove_empty, written_logs
+from tleg_cli.training.watchdog import watched
 
-ERROR_FOLDER = "TLEG_ERROR_FOLDER"  # where a rank leaves the one line that the launcher then prints
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+LAUNCHER = "TLEG_LAUNCHER"  # the process that a rank must not outlive
 
 
 @dataclass(frozen=True)
@@ -27,41 +35,45 @@ class Processes:
     node_rank: int | None = None
     rdzv_endpoint: str | None = None
     max_restarts: int = 0
+    rdzv_timeout: int = 600  # seconds that nodes wait for each other
 
 
-def launch(processes: Processes, run_folder: Path, torchrun_options: Sequence[str] = ()) -> int | None:
+def launch(
+    processes: Processes,
+    run_folder: Path | None,
+    torchrun_options: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> int | None:
     """None if this process is to train itself; else the exit code of the torchrun that has trained.
 
-    Raises ConfigError for what can't be started, TlegError with the line of the first rank that failed.
+    run_folder: takes what ranks beside the first print; None where there is none. Raises ConfigError for what can't be
+    started, TlegError with the line of the first rank that failed, or of the node that never joined.
     """
     if "RANK" in os.environ or "LOCAL_RANK" in os.environ:
+        die_with_launcher()
         return None
-    if processes.nodes > 1 and not processes.rdzv_endpoint:
-        raise ConfigError("--nodes needs --rdzv-endpoint HOST:PORT, the same on every node")
+    check_meeting(processes)
     if processes.device == "cuda":
         from tleg_cli.training.distributed import check_cuda
 
         check_cuda(processes.gpus)
     if processes.gpus == 1 and processes.nodes == 1 and not torchrun_options:
         return None
+    wait_for_host(processes)
     with tempfile.TemporaryDirectory(prefix="tleg-") as errors, _environment(processes, errors):
-        return _torchrun(_arguments(processes, run_folder, torchrun_options), Path(errors))
+        name = run_folder.name if run_folder else "tleg"
+        logs = log_folder(run_folder or Path(errors), processes.node_rank)
+        arguments = _arguments(processes, name, logs, torchrun_options)
+        try:
+            return _torchrun(arguments, processes, Path(errors), logs, say)
+        finally:
+            remove_empty(logs)
 
 
-def _arguments(processes: Processes, run_folder: Path, options: Sequence[str]) -> list[str]:
+def _arguments(processes: Processes, name: str, logs: Path, options: Sequence[str]) -> list[str]:
     """torchrun's own command line; what follows `--` in ours is passed on as it is."""
     arguments = [f"--nproc-per-node={processes.gpus}", f"--max-restarts={processes.max_restarts}"]
-    if processes.nodes == 1 and not processes.rdzv_endpoint:
-        arguments.append("--standalone")
-    else:
-        arguments += [
-            f"--nnodes={processes.nodes}",
-            "--rdzv-backend=c10d",
-            f"--rdzv-endpoint={processes.rdzv_endpoint}",
-            f"--rdzv-id={run_folder.name or 'tleg'}",
-        ]
-        if processes.node_rank is not None:
-            arguments += [f"--node-rank={processes.node_rank}", f"--rdzv-conf=is_host={int(processes.node_rank == 0)}"]
+    arguments += [*meeting_arguments(processes, name), *log_arguments(logs, processes.gpus)]
     return [*arguments, *_stopping(), *options, "-m", "tleg_cli", *sys.argv[1:]]
 
 
@@ -74,20 +86,30 @@ def _stopping() -> list[str]:
     return [f"{name}={value}" for name, value in wanted.items() if name in known]
 
 
-def _torchrun(arguments: list[str], errors: Path) -> int:
+def _torchrun(arguments: list[str], processes: Processes, errors: Path, logs: Path, say: Callable[[str], None]) -> int:
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousTimeoutError
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # we say it in one line
     try:
-        run.run(run.parse_args(arguments))
+        with watched(errors, say, restarts=processes.max_restarts > 0) as dog:
+            run.run(run.parse_args(arguments))
     except ChildFailedError as failed:
         codes = {failure.exitcode for failure in failed.failures.values()}
-        rank, first = failed.get_first_failure()
+        # who was killed has brought the others down
+        rank, first = min(failed.failures.items(), key=lambda item: (item[1].exitcode >= 0, item[1].timestamp))
         _raise_first(errors, preempted=EXIT_PREEMPTED in codes)
+        if dog.ended:
+            line = next(iter(dog.ended.values()))
+            raise TlegError(f"{line}; run the same command again to carry on from the last checkpoint") from None
         how = f"was killed by signal {-first.exitcode}" if first.exitcode < 0 else f"ended with code {first.exitcode}"
-        raise TlegError(f"rank {rank} {how}; run the same command again to carry on from the last checkpoint") from None
+        raise TlegError(
+            f"rank {rank} {how}{written_logs(logs)}; run the same command again to carry on from the last checkpoint"
+        ) from None
+    except (RendezvousTimeoutError, RendezvousConnectionError):
+        raise not_met(processes) from None
     except SignalException as stopped:
         _raise_first(errors)
         raise TlegError(
@@ -100,7 +122,12 @@ def _torchrun(arguments: list[str], errors: Path) -> int:
 def _environment(processes: Processes, errors: str) -> Iterator[None]:
     """What the processes find: threads shared out among them, and where to leave an error."""
     threads = str(max(1, (os.cpu_count() or 1) // processes.gpus))
-    added = {ERROR_FOLDER: errors, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+    added = {
+        ERROR_FOLDER: errors,
+        LAUNCHER: str(os.getpid()),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # a fresh store at each start, without the addresses of dead ranks
+    }
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:
@@ -110,11 +137,24 @@ def _environment(processes: Processes, errors: str) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
+def die_with_launcher() -> None:
+    """In a rank: asks Linux to kill it when its launcher dies, or it would train on, unseen, in a locked run folder."""
+    launcher = os.environ.get(LAUNCHER)
+    if launcher is None:  # somebody else's torchrun
+        return
+    with contextlib.suppress(AttributeError, OSError):  # no Linux
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if str(os.getppid()) != launcher:  # it died before the line above
+        os._exit(1)
+
+
 def report_to_launcher(error: TlegError) -> bool:
     """In a process that our launcher started: leaves the error for it to print, once for all ranks. Else False."""
     folder = os.environ.get(ERROR_FOLDER)
     if not folder or "RANK" not in os.environ or not Path(folder).is_dir():
         return False
+    if isinstance(error, PeerLost):
+        return True  # the launcher knows which one, and why
     rank = int(os.environ["RANK"])
     content = {"message": str(error), "rank": rank, "exit_code": error.exit_code}
     (Path(folder) / f"{rank:06d}.json").write_text(json.dumps(content))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tleg_cli.atomic import file_hash
 from tleg_cli.config import Config, Recipe
 from tleg_cli.config_file import dump_yaml
 from tleg_cli.data.augment.pipeline import make_augment
@@ -23,6 +24,7 @@ from tleg_cli.training.optim import check_optimizer, plan_training
 from tleg_cli.training.run_folder import RunFolder, open_run, read_summary, write_summary
 
 Summary = dict[str, Any]
+_NO_RESULT = {"checkpoint_every", "on_nan"}  # may change from one start to the next: the weights don't follow from them
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,10 @@ def train_in(
     state = fit(job, run, world, shared.watch)
     if world.main:
         plan = asdict(plan_training(recipe, train.batches, world.size))
+        written = finish(state)
         facts = {
-            **finish(state),
+            **written,
+            "sha256": _hashes(out, str(written["file"])),
             **_scores(state.history),
             "seconds": round(time.perf_counter() - began, 2),
             "plan": plan,
@@ -126,11 +130,17 @@ def _identity(config: Config, recipe: Recipe, inputs: Mapping[str, Any], world: 
         "basis": config.basis,
         "data": config.data.model_dump(mode="json", exclude={"workers"}),
         "augmentation": config.augmentation.model_dump(mode="json"),
-        "recipe": recipe.model_dump(mode="json", include=set(Recipe.model_fields)),
+        "recipe": recipe.model_dump(mode="json", include=set(Recipe.model_fields) - _NO_RESULT),
         "seed": config.seed,
         "processes": world.size,
         "device": world.device.type,
     }
+
+
+def _hashes(out: Path, file: str) -> dict[str, str]:
+    """Of the result and, where there is one, of its average over the steps; `tleg verify` compares them."""
+    path = out / file
+    return {one.name: file_hash(one) for one in (path, path.with_stem(f"{path.stem}_ema")) if one.exists()}
 
 
 def _scores(history: Sequence[Record]) -> Summary:

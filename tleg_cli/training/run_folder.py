@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ def open_run(path: Path, identity: Mapping[str, Any], config_yaml: str, allow_ch
     """
     run = RunFolder(path)
     _lock(path)
+    for left in path.glob(".*.tmp"):  # by a run that was killed while it wrote
+        left.unlink(missing_ok=True)
     record = path / "run.json"
     if record.exists():
         _check_same(path, _read_json(record), identity, allow_changed)
@@ -58,12 +61,33 @@ def _lock(path: Path) -> None:
         file = (path / ".lock").open("w")
     except OSError as error:
         raise TlegError(f"can't write in {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _flock(file):
         file.close()
-        raise TlegError(f"another run is writing in {path}; wait for it, or choose another --out") from None
+        raise TlegError(f"another run is writing in {path}; wait for it, or choose another --out")
     _locks[path.resolve()] = file
+
+
+def _flock(file: IO[str]) -> bool:
+    """Tries for two seconds: a run that was just killed holds its lock until the system has cleared it away."""
+    for left in reversed(range(20)):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.1 if left else 0)
+    return False
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process holds the lock of this folder."""
+    try:
+        with (path / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _read_json(path: Path) -> dict[str, Any]:

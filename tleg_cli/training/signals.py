@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from types import FrameType
 
 import torch
@@ -16,9 +18,33 @@ from tleg_cli.training.distributed import World
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What is to happen after this step, on every rank alike."""
+
+    stop: bool  # a rank was asked to stop
+    save: bool  # a rank says that a checkpoint is due
+
+
+@dataclass
+class Interval:
+    """When a checkpoint is due beside those of the epochs: None, "500" (steps) or "30m" (minutes since the last one)."""
+
+    every: str | None
+    saved: float = field(default_factory=time.monotonic)
+
+    def due(self, step: int) -> bool:
+        """Whether after step number `step`; by the clock of the process that asks."""
+        if self.every is None:
+            return False
+        if self.every.endswith("m"):
+            return time.monotonic() - self.saved >= 60 * int(self.every.removesuffix("m"))
+        return step % int(self.every) == 0
+
+
 @contextlib.contextmanager
-def stop_requests(world: World) -> Iterator[Callable[[], bool]]:
-    """Yields a function that says, on every rank alike, whether any rank was asked to stop. A second Ctrl-C leaves at once."""
+def stop_requests(world: World) -> Iterator[Callable[[bool], Wishes]]:
+    """Yields ask(due), which every rank calls after every step: what any of them wishes. A second Ctrl-C leaves at once."""
     asked = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -30,16 +56,17 @@ def stop_requests(world: World) -> Iterator[Callable[[], bool]]:
     # a group of its own on the host: asking a GPU would stall it at every step
     group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if world.size > 1 else None  # type: ignore[assignment]
 
-    def any_rank_asked() -> bool:
+    def ask(due: bool) -> Wishes:
         if group is None:
-            return asked
-        flag = torch.tensor([int(asked)])
-        dist.all_reduce(flag, group=group)
-        return bool(flag.item())
+            return Wishes(asked, due)
+        flags = torch.tensor([int(asked), int(due)])
+        dist.all_reduce(flags, group=group)
+        stop, save = flags.tolist()
+        return Wishes(bool(stop), bool(save))
 
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
-        yield any_rank_asked
+        yield ask
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

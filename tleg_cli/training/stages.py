@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tleg_cli import plugin_manager
@@ -39,6 +40,7 @@ def train_teacher(config: Config, out: Path, world: World, watch: Watch, allow_c
             "this preset has no teacher.recipe: its ancestor comes pretrained; add one, or use --preset digits"
         )
     with setting(config, world, watch, allow_changed) as shared:
+        torch.manual_seed(config.seed)  # its weights are drawn here, not in train_in's `make`
         model, card = new_teacher(config.teacher, config.data, len(shared.data.classes))
 
         def finish(state: State) -> Mapping[str, Any]:

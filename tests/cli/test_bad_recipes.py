@@ -1,0 +1,50 @@
+"""What issue 3 calls bad input, by command line: one line that names it, exit code 1."""
+
+import pytest
+
+from tests.data.conftest import write_folder
+from tests.tiny import as_options
+
+COMMON = ("--preset", "digits", "--device", "cpu")
+
+
+def refused(done, *words):
+    assert done.code == 1, done.err
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    for word in words:
+        assert word in done.err
+
+
+@pytest.mark.parametrize("policy", ["rand-m9-mstd0.5-inc", "rand-m9-x3", "randm9", "original-mstd0.5", "rand-m9-m9"])
+def test_a_policy_string_that_is_none(tleg, made, tmp_path, policy):
+    settings = as_options(f"augmentation.auto_augment={policy}")
+    options = ("--data", "digits", "--teacher", made.teacher, *settings, "--out", tmp_path / "out")
+    refused(tleg("train-aux", *COMMON, *options), policy)
+
+
+def test_fewer_images_than_one_global_batch(tleg, made, tmp_path):
+    folder = write_folder(tmp_path / "photos", classes=10, train=1, val=1)
+    options = ("--data", folder, "--teacher", made.teacher, *as_options("aux.batch_size=64"), "--out", tmp_path / "out")
+    refused(tleg("train-aux", *COMMON, *options), "10 training images", "64")
+
+
+def test_other_classes_in_val_than_in_train(tleg, tmp_path):
+    folder = write_folder(tmp_path / "photos", classes=3, train=2, val=2)
+    (folder / "val" / "class-2").rename(folder / "val" / "class-9")
+    refused(tleg("prepare", folder, tmp_path / "out"), "'class-2' only in train", "'class-9' only in val")
+
+
+@pytest.mark.parametrize("depth", ["12-3", "3,,6"])
+def test_depths_of_a_family(tleg, made, tmp_path, depth):
+    options = ("--data", "digits", "--learngene", made.learngene, "--depth", depth, "--out", tmp_path / "out")
+    refused(tleg("train-des", *COMMON, *options), depth)
+
+
+def test_the_teacher_that_is_missing(tleg, tmp_path):
+    options = ("--data", "digits", "--teacher", "nowhere.pth", *as_options(), "--out", tmp_path / "out")
+    refused(tleg("train-aux", *COMMON, *options), "nowhere.pth")
+
+
+def test_the_presets_own_place_is_named_when_nothing_is_there(tleg, tmp_path):
+    refused(tleg("train-aux", "--preset", "small", "--device", "cpu", "--out", tmp_path / "out"), "/fast/imagenet")

@@ -1,0 +1,73 @@
+"""Every network of the paper takes two steps of its own recipe at 224 pixels: JPEG through FFCV, the loop that users run."""
+
+import json
+import math
+import shutil
+
+import pytest
+import timm
+import torch
+
+from tests.data.conftest import picture, prepare
+from tests.tiny import ALONE, Onlooker
+from tleg_cli.config_file import load_config
+from tleg_cli.data.loader import describe
+from tleg_cli.learngene.depths import parse_depths
+from tleg_cli.training.stages import train_aux, train_descendants
+
+pytest.importorskip("ffcv.libffcv", reason="no FFCV build on this machine")
+
+CLASSES = 2
+TWO_STEPS = ("epochs=1", "batch_size=2", "warmup_epochs=0")
+DEPTHS = {"tiny": "3,6,9,12", "small": "3-12", "base": "3-12"}
+
+
+@pytest.fixture(scope="module")
+def jpegs(tmp_path_factory):
+    """Four images to train and two to score, 500 x 375 pixels, as JPEG in betons."""
+    root = tmp_path_factory.mktemp("jpegs")
+    for split, count in (("train", 2), ("val", 1)):
+        for label in range(CLASSES):
+            folder = root / split / f"class-{label}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                picture(10 * label + number, 500, 375).save(folder / f"{number}.jpg", quality=90)
+    return prepare(root, root / "betons", write_mode="jpg", max_resolution=256)
+
+
+@pytest.fixture(scope="module")
+def levit(tmp_path_factory):
+    """levit_384 as a file, with weights that were never trained."""
+    file = tmp_path_factory.mktemp("teacher") / "levit_384.pth"
+    torch.manual_seed(0)
+    torch.save({"model": timm.create_model("levit_384", num_classes=CLASSES).state_dict()}, file)
+    return file
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", DEPTHS)
+def test_a_family_takes_two_steps(name, jpegs, levit, tmp_path):
+    settings = [f"{section}.{value}" for section in ("aux", "descendant") for value in TWO_STEPS]
+    if name == "base":  # its averages are 3.5 GB of checkpoints more, and the same code
+        settings += ["aux.ema_decay=null", "descendant.ema_decay=null"]
+    settings += ["data.workers=1", "descendant.per_depth={}"]
+    config = load_config(name, settings, data__path=str(jpegs), teacher__weights=str(levit))
+    assert describe(config.data).kind == "ffcv"
+    assert config.augmentation.auto_augment == "rand-m9-mstd0.5-inc1"
+
+    aux = train_aux(config, tmp_path / "aux", ALONE, Onlooker())
+    assert aux["plan"]["steps_per_epoch"] * aux["plan"]["epochs"] == 2
+    gene = tmp_path / "aux" / "learngene.pt"
+    for depth in parse_depths(DEPTHS[name]):
+        onlooker = Onlooker()
+        family = train_descendants(config, gene, [depth], tmp_path / "des", ALONE, onlooker)
+        assert onlooker.steps == [1, 2]
+        assert all(map(math.isfinite, onlooker.losses))
+        summary = json.loads((tmp_path / "des" / f"depth-{depth[0]:02d}" / "summary.json").read_text())
+        timms = timm.create_model(
+            f"deit_{name}_patch16_224", depth=depth[0], num_classes=CLASSES, class_token=False, global_pool="avg"
+        )
+        assert summary["parameters"] == sum(parameter.numel() for parameter in timms.parameters())
+        assert family["descendants"][0]["zero_epoch_top1"] >= 0
+        shutil.rmtree(tmp_path / "des")  # gigabytes of checkpoints

@@ -1,0 +1,56 @@
+"""`tleg plan`: what the trainings would do, without doing it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tleg_cli.commands import options as o
+from tleg_cli.commands.train_aux import teacher_option
+
+
+def plan(
+    preset: o.Preset,
+    data: o.Data = None,
+    depth: Annotated[str | None, typer.Option("--depth", help="Descendants to plan. Default: the preset's.")] = None,
+    teacher: Annotated[str | None, typer.Option("--teacher", help="A file of weights, or a timm model's name.")] = None,
+    learngene: Annotated[
+        Path | None, typer.Option("--learngene", help="The learngene.pt that stage 2 is to start from.")
+    ] = None,
+    gpus: o.Gpus = 1,
+    nodes: o.Nodes = 1,
+    settings: o.Settings = None,
+    images: Annotated[int | None, typer.Option("--images", min=1, help="Training images to count with.")] = None,
+    classes: Annotated[int | None, typer.Option("--classes", min=1, help="Classes to count with.")] = None,
+    scratch_epochs: Annotated[
+        int, typer.Option("--scratch-epochs", min=1, help="Of each network from scratch, to compare; 100 in the paper.")
+    ] = 100,
+    json: o.Json = False,
+) -> None:
+    """Say what train-aux and train-des would do: parameters, MACs, steps, memory, files, and what is missing.
+
+    Where the data isn't there, ImageNet-1k's 1,281,167 images of 1000 classes are counted, and that is said.
+
+    Example: tleg plan --preset small --depth 3-12 --gpus 4
+    """
+    from tleg_cli.config_file import load_config
+    from tleg_cli.learngene.depths import parse_depths
+    from tleg_cli.report.plan import make_plan
+    from tleg_cli.report.plan_table import print_plan
+    from tleg_cli.report.summary import print_json
+
+    weights, model = teacher_option(teacher)
+    config = load_config(preset, settings or (), data__path=data, teacher__weights=weights, teacher__model=model)
+    made = make_plan(
+        config,
+        parse_depths(depth or config.descendant.depths),
+        processes=gpus * nodes,
+        learngene=learngene,
+        images=images,
+        classes=classes,
+        scratch_epochs=scratch_epochs,
+    )
+    if json:
+        print_json(made)
+    else:
+        print_plan(made)

@@ -1,0 +1,35 @@
+"""`tleg verify`: whether a run folder is whole."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tleg_cli.commands import options as o
+
+
+def verify(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a family's.")],
+    json: o.Json = False,
+) -> None:
+    """Check a run folder: config, metrics, hashes of all checkpoints, and that the results load.
+
+    Exit code 1 if something is broken. A run that isn't finished is not broken.
+
+    Example: tleg verify runs/small-aux
+    """
+    from dataclasses import asdict
+
+    from tleg_cli.errors import FileFormatError
+    from tleg_cli.report.summary import print_json, print_table
+    from tleg_cli.training.verify import broken, verify_run
+
+    findings = verify_run(run)
+    if json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        print_table(str(run), ["part", "state", ""], [[f.part, f.state, f.what] for f in findings])
+    if bad := broken(findings):
+        raise FileFormatError(
+            f"{len(bad)} of {len(findings)} parts of {run} are broken, the first {bad[0].part}: {bad[0].what}"
+        )

@@ -1,0 +1,90 @@
+"""Data sets that timm reads: its named ones (torch/..., hfds/...), and train.tar beside val.tar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tleg_cli.data.sources import Source, Split, read_rgb
+from tleg_cli.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def timm_source(path: str) -> Source:
+    """`scheme/name:folder`, as in torch/cifar100:/data/cifar. May download. Raises DataError."""
+    name, _, root = path.partition(":")
+    train, val = (partial(_timm_split, name, root or None, split) for split in ("train", "validation"))
+    return Source(path, _timm_classes(train()), train, val)
+
+
+def _timm_split(name: str, root: str | None, split: str) -> Split:
+    from timm.data import create_dataset
+
+    if name.startswith("torch/") and root is None:
+        raise DataError(f"{name} needs the folder of its files: write {name}:FOLDER; what isn't there is downloaded")
+    try:
+        return TimmSplit(create_dataset(name, root, split=split, download=name.startswith("torch/")), f"{name} {split}")
+    except (Exception, SystemExit) as error:  # torchvision and Hugging Face raise whatever went wrong
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"can't open {name} ({split}): {reason[:300]}") from error
+
+
+@dataclass(frozen=True)
+class TimmSplit:
+    """A data set of timm.data.create_dataset. Read through its reader: timm's own would put a neighbour in a bad image's place."""
+
+    dataset: Any
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Image, int]:
+        reader = getattr(self.dataset, "reader", None)
+        if reader is None:
+            image, label = self.dataset[index]
+            return image.convert("RGB"), int(label)
+        file, label = reader[index][:2]
+        return read_rgb(file, f"{self.name}: {reader.filename(index, absolute=True)}"), int(label)
+
+
+def _timm_classes(split: Split) -> tuple[str, ...]:
+    """Class names in the order of their labels, as far as the data set tells them."""
+    assert isinstance(split, TimmSplit)
+    reader = getattr(split.dataset, "reader", None)
+    by_label = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
+    if by_label:
+        return tuple(str(name) for name, _ in sorted(by_label.items(), key=lambda item: item[1]))
+    names: Sequence[Any] | None = getattr(split.dataset, "classes", None)
+    if names is None:
+        raise DataError(f"{split.name} doesn't say its classes; write it to train/CLASS and val/CLASS folders instead")
+    return tuple(map(str, names))
+
+
+def tar_source(root: Path) -> Source | None:
+    """train.tar and val.tar with class folders inside, None if they aren't there. Raises DataError."""
+    train = root / "train.tar"
+    val = next(
+        (root / f"{name}.tar" for name in ("val", "validation", "valid", "test") if (root / f"{name}.tar").is_file()),
+        None,
+    )
+    if not train.is_file() or val is None:
+        return None
+    classes = _timm_classes(_tar_split(train))
+    if classes != _timm_classes(_tar_split(val)):
+        raise DataError(f"the classes of {train} and {val} differ; both need the same folders")
+    return Source(str(root), classes, partial(_tar_split, train), partial(_tar_split, val))
+
+
+def _tar_split(file: Path) -> Split:
+    from timm.data import create_dataset
+
+    try:
+        return TimmSplit(create_dataset("", str(file)), str(file))
+    except Exception as error:  # tarfile raises many kinds
+        raise DataError(f"can't read {file}: {' '.join(str(error).split())[:300]}") from error

@@ -1,0 +1,98 @@
+"""Numbers that go bad: seen by all ranks before the step, written down, and answered as the recipe's on_nan says."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tleg_cli.atomic import write_text
+from tleg_cli.training.distributed import World, gather, sum_over_ranks
+
+MAX_ROLLBACKS = 3  # of one run: a fourth would not help either
+_REMEMBERED = 50  # steps
+_LISTED = 20  # parameters, of hundreds
+
+
+@dataclass(frozen=True)
+class Norms:
+    """total: of the whole gradient, on the device. by_name: of each parameter, to be asked for only when it is bad."""
+
+    total: Tensor
+    gradients: Mapping[str, Tensor]
+
+
+@dataclass
+class Memory:
+    """The last steps' loss, gradient norm and rate. Tensors: reading them would make the host wait."""
+
+    steps: deque[tuple[int, Tensor, Tensor, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+
+    def add(self, step: int, loss: Tensor, norm: Tensor, lr: float) -> None:
+        self.steps.append((step, loss, norm, lr))
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [
+            {"step": step, "loss": _plain(loss), "gradient_norm": _plain(norm), "lr": lr}
+            for step, loss, norm, lr in self.steps
+        ]
+
+
+def gradient_norms(model: nn.Module) -> Norms:
+    """Of the gradients as they are: unscaled, not clipped."""
+    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    return Norms(nn.utils.get_total_norm(list(gradients.values()), foreach=True), gradients)
+
+
+def is_bad(loss: Tensor, norm: Tensor, scaler: torch.amp.GradScaler, world: World) -> bool:
+    """Whether loss or gradient is not finite on any rank; the same answer on all. Waits for the device once.
+
+    With fp16 a gradient that overflows is the GradScaler's business, until its scale can't fall any further.
+    """
+    flags = torch.stack([~torch.isfinite(loss), ~torch.isfinite(norm)]).float()
+    bad_loss, bad_norm = sum_over_ranks(flags, world).tolist()
+    return bool(bad_loss or (bad_norm and (not scaler.is_enabled() or scaler.get_scale() <= 1)))
+
+
+def write_down(folder: Path, facts: Mapping[str, Any], norms: Norms, loss: Tensor, memory: Memory, world: World) -> str:
+    """Writes what led to it into `folder/bad-step-00000042.json`; every rank must call this. Returns the file's name.
+
+    facts: step, epoch, lr, scale, what is done about it, and this rank's `samples`, whose ids lead to the images.
+    """
+    name = f"bad-step-{facts['step']:08d}.json"
+    ranks = gather({"loss": _plain(loss), "samples": facts["samples"]}, world)
+    if world.main:
+        content = {
+            **{key: value for key, value in facts.items() if key != "samples"},
+            "gradient_norm": _plain(norms.total),
+            "parameters": _worst(norms.gradients.items()),
+            "ranks": ranks,
+            "before": memory.lines(),
+        }
+        write_text(folder / name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    return name
+
+
+def _worst(gradients: Iterable[tuple[str, Tensor]]) -> dict[str, float | str]:
+    """The largest norms, those that are not finite first."""
+    norms = {name: float(value.norm()) for name, value in gradients}
+    order = sorted(norms, key=lambda name: -norms[name] if math.isfinite(norms[name]) else -math.inf)
+    return {name: _plain(norms[name]) for name in order[:_LISTED]}
+
+
+def _plain(value: Tensor | float) -> float | str:
+    """NaN and Inf as words: JSON has no numbers for them."""
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+def bad_files(folder: Path) -> Sequence[Path]:
+    """What was written down in a run folder, oldest first."""
+    return sorted(folder.glob("bad-step-*.json"))

@@ -1,0 +1,97 @@
+"""Everything that changes while training: into a checkpoint, and out of one again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tleg_cli.config import Recipe
+from tleg_cli.errors import FileFormatError, TlegError
+from tleg_cli.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+
+Record = dict[str, Any]  # one line of metrics.jsonl
+_PLAIN = ("step", "history", "epoch_loss", "epoch_steps", "epoch_seconds", "epoch_wait", "skipped", "rollbacks")
+
+
+@dataclass
+class State:
+    """What a checkpoint holds."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    ema: Any  # timm.utils.ModelEmaV3, or None
+    step: int = 0
+    history: list[Record] = field(default_factory=list)
+    epoch_loss: Tensor | float = 0.0  # summed over the steps of the current epoch; stays on the device
+    epoch_steps: int = 0  # that it was summed over: all but the bad ones
+    epoch_seconds: float = 0.0
+    epoch_wait: float = 0.0  # of those, waiting for data
+    skipped: int = 0  # steps of the whole run left out because a number was not finite
+    rollbacks: int = 0
+
+
+def new_state(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, device: torch.device) -> State:
+    """The state before the first step. The GradScaler works for fp16 only, and is saved in any case."""
+    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+    if recipe.ema_decay is None:
+        return State(model, optimizer, scaler, None)
+    from timm.utils import ModelEmaV3
+
+    return State(model, optimizer, scaler, ModelEmaV3(model, decay=recipe.ema_decay))
+
+
+def content_of(state: State, epoch_loss: float) -> Checkpoint:
+    """A checkpoint of the state. epoch_loss: the mean over the ranks.
+
+    Raises TlegError if a weight is not finite: what is wrong must not replace what was right.
+    """
+    plain = {name: getattr(state, name) for name in _PLAIN} | {"epoch_loss": epoch_loss}
+    tensors, values = optimizer_tensors(state.optimizer)
+    networks = {"model": state.model.state_dict()}
+    if state.ema is not None:
+        networks["ema"] = state.ema.state_dict()
+    for network, weights in networks.items():
+        _refuse_bad_weights(network, weights, state.step)
+    return Checkpoint(
+        {**networks, "optimizer": tensors}, {**plain, "optimizer": values, "scaler": state.scaler.state_dict()}
+    )
+
+
+def _refuse_bad_weights(network: str, weights: dict[str, Tensor], step: int) -> None:
+    floating = {name: value for name, value in weights.items() if value.is_floating_point() and value.numel()}
+    if not floating:
+        return
+    largest = torch.stack([value.abs().amax().float() for value in floating.values()])
+    if not bool(torch.isfinite(largest).all()):
+        bad = [name for name, value in floating.items() if not bool(torch.isfinite(value).all())]
+        raise TlegError(
+            f"at step {step} {len(bad)} weights of the {network} are not finite ({', '.join(bad[:3])}, ...); this checkpoint "
+            "is not written, the one before is as it was. Lower lr, set clip_grad, or use precision=fp32"
+        )
+
+
+def restore_state(state: State, found: Checkpoint) -> None:
+    """Puts everything back. Raises FileFormatError for a checkpoint of another network."""
+    restore_weights(state, found)
+    for name in _PLAIN:
+        if name in found.state:
+            setattr(state, name, found.state[name])
+
+
+def restore_weights(state: State, found: Checkpoint) -> None:
+    """Network, optimiser, EMA and scaler as they were; step, history and counters stay."""
+    try:
+        state.model.load_state_dict(found.tensors["model"], strict=True)
+        restore_optimizer(state.optimizer, found.tensors["optimizer"], found.state["optimizer"])
+        state.scaler.load_state_dict(found.state["scaler"])
+        if state.ema is not None:
+            state.ema.load_state_dict(found.tensors["ema"], strict=True)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise FileFormatError(
+            f"the checkpoint of step {found.state.get('step')} is of another training ({str(error).splitlines()[0][:200]}); "
+            "choose another --out"
+        ) from error
