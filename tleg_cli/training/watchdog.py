@@ -37,7 +37,10 @@ class Watchdog:
         for pulse, _ in pulses:
             if not _lives(pulse.pid):
                 self.told.add(pulse.pid)
-                self.say(f"rank {pulse.rank} has died at step {pulse.step} ({pulse.doing})")
+                if not any(
+                    self.folder.glob("*.json")
+                ):  # else a rank has named its mistake, which is told once, at the end
+                    self.say(f"rank {pulse.rank} has died at step {pulse.step} ({pulse.doing})")
         living = [(pulse, beat) for pulse, beat in pulses if pulse.pid not in self.told]
         for pulse in frozen(living, now, self.timeout) or stuck(living, now, self.timeout):
             self.told.add(pulse.pid)
