@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from tleg_cli.data.beton_verify import Progress, compare
 from tleg_cli.data.ffcv_guard import import_ffcv
 from tleg_cli.data.sidecar import Sidecar, write_sidecar
 from tleg_cli.data.sources import Split, name_of
+from tleg_cli.data.writer_guard import guards
 from tleg_cli.errors import DataError
 
 LONGEST_SIDE = 65_500  # pixels: JPEG's limit
@@ -136,8 +135,9 @@ def _write(checked: _Checked, indices: np.ndarray, path: Path, options: WriteOpt
     }
     writer = ffcv.writer.DatasetWriter(str(path), fields, page_size=options.page(), num_workers=options.workers)
     workers: list[Any] = []
-    original = ffcv.writer.tqdm, ffcv.writer.sleep, ffcv.writer.Process
-    ffcv.writer.tqdm, ffcv.writer.sleep, ffcv.writer.Process = _bar(progress), _watch(workers), _recorded(workers)
+    stand_ins = guards(workers, progress)
+    original = {name: getattr(ffcv.writer, name) for name in stand_ins}
+    vars(ffcv.writer).update(stand_ins)
     try:
         writer.from_indexed_dataset(checked, indices=indices.tolist(), chunksize=50)
         for worker in workers:
@@ -151,44 +151,4 @@ def _write(checked: _Checked, indices: np.ndarray, path: Path, options: WriteOpt
             memory.unlink()  # of /dev/shm, where it would stay
         raise
     finally:
-        ffcv.writer.tqdm, ffcv.writer.sleep, ffcv.writer.Process = original
-
-
-def _recorded(workers: list[Any]) -> Callable[..., Any]:
-    """Process, which notes what it starts: one that dies at once would be missing from any list made later."""
-
-    def process(**arguments: Any) -> Any:
-        workers.append(multiprocessing.Process(**arguments, daemon=True))
-        return workers[-1]
-
-    return process
-
-
-def _watch(workers: Sequence[Any]) -> Callable[[float], None]:
-    """A sleep that raises DataError if one of the writer's processes has died."""
-
-    def sleep(seconds: float) -> None:
-        time.sleep(seconds)
-        dead = [worker.exitcode for worker in workers if worker.exitcode not in (None, 0)]
-        if dead:
-            raise DataError(
-                f"a writing process ended with code {dead[0]}: the disk or the memory may be full; nothing was kept"
-            )
-
-    return sleep
-
-
-def _bar(progress: Progress) -> Any:
-    """What FFCV calls tqdm, reporting to us."""
-
-    class Bar:
-        def __init__(self, total: int):
-            self.total, self.done = int(total), 0
-
-        def update(self, count: int) -> None:
-            self.done += int(count)
-            progress("writing", self.done, self.total)
-
-        def close(self) -> None: ...
-
-    return Bar
+        vars(ffcv.writer).update(original)

@@ -86,7 +86,10 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for _, path in sorted(_steps(folder), reverse=True):
         problem = check_checkpoint(path)
         if problem is None:
-            return _load(path), passed_over
+            try:
+                return _load(path), passed_over
+            except Exception as error:  # hashes fit, content doesn't: SafetensorError is a plain Exception
+                problem = (str(error).splitlines() or [type(error).__name__])[0][:200]
         passed_over.append(f"{path} is damaged ({problem}); using the one before it")
     return None, passed_over
 
@@ -108,6 +111,8 @@ def check_checkpoint(path: Path) -> str | None:
 
 def _load(path: Path) -> Checkpoint:
     state = json.loads((path / STATE).read_text())
+    if not isinstance(state, dict) or type(state.get("step")) is not int or state["step"] < 0:
+        raise ValueError(f"{STATE} names no step")
     return Checkpoint({file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}, state)
 
 

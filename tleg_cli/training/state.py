@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,11 @@ from tleg_cli.errors import FileFormatError, TlegError
 from tleg_cli.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 
 Record = dict[str, Any]  # one line of metrics.jsonl
-_PLAIN = ("step", "history", "epoch_loss", "epoch_steps", "epoch_seconds", "epoch_wait", "skipped", "rollbacks")
+# what a checkpoint holds beside tensors, and of which type; old ones may lack some
+_PLAIN: Mapping[str, tuple[type, ...]] = {
+    "step": (int,), "history": (list,), "epoch_loss": (float, int), "epoch_steps": (int,), "epoch_seconds": (float, int),
+    "epoch_wait": (float, int), "skipped": (int,), "rollbacks": (int,),
+}  # fmt: skip
 
 
 @dataclass
@@ -77,9 +82,17 @@ def _refuse_bad_weights(network: str, weights: dict[str, Tensor], step: int) -> 
 def restore_state(state: State, found: Checkpoint) -> None:
     """Puts everything back. Raises FileFormatError for a checkpoint of another network."""
     restore_weights(state, found)
-    for name in _PLAIN:
-        if name in found.state:
-            setattr(state, name, found.state[name])
+    for name, types in _PLAIN.items():
+        value = found.state.get(name, getattr(state, name))
+        if type(value) not in types or (name == "history" and not all(map(_is_record, value))):
+            raise FileFormatError(
+                f"the checkpoint of step {found.state['step']} holds {name} = {repr(value)[:80]}; choose another --out"
+            )
+        setattr(state, name, value)
+
+
+def _is_record(line: Any) -> bool:
+    return isinstance(line, dict) and isinstance(line.get("step"), int) and isinstance(line.get("top1"), float | int)
 
 
 def restore_weights(state: State, found: Checkpoint) -> None:
@@ -90,7 +103,7 @@ def restore_weights(state: State, found: Checkpoint) -> None:
         state.scaler.load_state_dict(found.state["scaler"])
         if state.ema is not None:
             state.ema.load_state_dict(found.tensors["ema"], strict=True)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise FileFormatError(
             f"the checkpoint of step {found.state.get('step')} is of another training ({str(error).splitlines()[0][:200]}); "
             "choose another --out"
