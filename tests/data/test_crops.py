@@ -1,20 +1,19 @@
 """Crop and flip as functions of (seed, draw): the same numbers in Python and compiled, and torchvision's distribution."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tleg_cli.data import crops
-from tleg_cli.data.crops import CropRule, centre_ratio
+from tleg_cli.data.crops import CropRule
 
-NUMBERS = CropRule(0, (0.08, 1.0), (3 / 4, 4 / 3), 0.875, 0.5).numbers()
+NUMBERS = CropRule(0, (0.08, 1.0), (3 / 4, 4 / 3), 0.5).numbers()
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1))
 def test_a_box_lies_in_its_image(height, width, seed, draw):
-    top, left, rows, columns = crops.crop(height, width, seed, draw, NUMBERS)
+    top, left, rows, columns = crops.random_box(height, width, seed, draw, NUMBERS)
     assert rows > 0
     assert columns > 0
     assert 0 <= top <= height - rows
@@ -27,16 +26,16 @@ def test_compiled_code_gives_the_same_numbers():
 
     import tleg_cli.data.ffcv_kernel  # noqa: F401  # makes the functions of crops compilable
 
-    crop, flipped = register_jitable(crops.crop), register_jitable(crops.flipped)
+    box, flipped = register_jitable(crops.random_box), register_jitable(crops.flipped)
 
     @njit
     def both(height, width, seed, draw, numbers):  # type: ignore[no-untyped-def]
-        return crop(height, width, seed, draw, numbers), flipped(seed, draw, numbers)
+        return box(height, width, seed, draw, numbers), flipped(seed, draw, numbers)
 
     random = np.random.default_rng(0)
     for _ in range(300):
         height, width, seed, draw = (int(random.integers(1, high)) for high in (900, 900, 2**31, 2**31))
-        plain = crops.crop(height, width, seed, draw, NUMBERS), crops.flipped(seed, draw, NUMBERS)
+        plain = crops.random_box(height, width, seed, draw, NUMBERS), crops.flipped(seed, draw, NUMBERS)
         assert both(height, width, seed, draw, NUMBERS) == plain
 
 
@@ -46,7 +45,7 @@ def test_the_distribution_is_torchvisions():
     image = torch.empty(3, 375, 500)
     torch.manual_seed(0)
     theirs = np.array([RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)])
-    ours = np.array([crops.crop(375, 500, 7, draw, NUMBERS) for draw in range(4000)])
+    ours = np.array([crops.random_box(375, 500, 7, draw, NUMBERS) for draw in range(4000)])
     # means of top, left, height, width agree within four standard errors
     error = theirs.std(0) * np.sqrt(2 / 4000)
     assert (np.abs(theirs.mean(0) - ours.mean(0)) < 4 * error).all()
@@ -56,25 +55,5 @@ def test_the_distribution_is_torchvisions():
 def test_half_of_the_draws_are_mirrored():
     flips = [crops.flipped(3, draw, NUMBERS) for draw in range(4000)]
     assert abs(np.mean(flips) - 0.5) < 0.04
-    never = CropRule(0, None, (1.0, 1.0), 1.0, 0.0).numbers()
+    never = CropRule(0, None, (1.0, 1.0), 0.0).numbers()
     assert not any(crops.flipped(3, draw, never) for draw in range(4000))
-
-
-def test_the_centre_crop_is_timms():
-    assert centre_ratio(224, 0.875) == 224 / 256
-    assert centre_ratio(8, 1.0) == 1.0
-    assert crops.centre_box(256, 341, 224 / 256, 0) == (16, 58, 224, 224)
-
-
-@pytest.mark.parametrize(
-    ("height", "width"), [(375, 500), (500, 375), (427, 640), (256, 341), (333, 500), (224, 224), (97, 611)]
-)
-def test_the_centre_crop_begins_where_timms_does(height, width):
-    """timm resizes to whole pixels and cuts at one; told back in pixels of the image, to the nearest of them."""
-    from torchvision.transforms.functional import _compute_resized_output_size
-
-    rows, columns = _compute_resized_output_size((height, width), [256])
-    top, left = round((rows - 224) / 2), round((columns - 224) / 2)
-    ours = crops.centre_box(height, width, 224 / 256, 256)
-    assert abs(ours[0] - top * height / rows) <= 0.5
-    assert abs(ours[1] - left * width / columns) <= 0.5

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tleg_cli.data.beton_decode import decode_image
 from tleg_cli.data.beton_file import Beton, read_beton
 from tleg_cli.data.ffcv_guard import import_ffcv
 from tleg_cli.data.sidecar import BETON, read_sidecar
@@ -53,15 +54,8 @@ def decoded(path: Path, progress: Progress, threads: int = 2) -> Iterator[tuple[
 
 
 def _decode(beton: Beton, file: Any, place: int) -> np.ndarray:
-    from ffcv.libffcv import imdecode
-
-    start, size = int(beton.pointers[place]), int(beton.sizes[place])
-    height, width = int(beton.heights[place]), int(beton.widths[place])
-    data = np.array(file[start : start + size])
-    if not beton.jpeg[place]:
-        return data.reshape(height, width, 3)
-    pixels = np.empty((height, width, 3), np.uint8)
-    if imdecode(data, pixels, height, width, height, width, 0, 0, 1, 1, False, False):
+    pixels = decode_image(beton, file, place)
+    if pixels is None:
         raise DataError(f"image {place} of {beton.path} doesn't decode: it is damaged; write the file again")
     return pixels
 
@@ -135,11 +129,7 @@ def _damaged(beton: Beton, progress: Progress) -> list[int]:
 
 
 def _is_whole(beton: Beton, file: Any, place: int) -> bool:
-    try:
-        _decode(beton, file, place)
-    except DataError:
-        return False
-    return True
+    return decode_image(beton, file, place) is not None
 
 
 def _refuse_damaged(path: Path, places: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
-"""One compiled function that decodes, crops, resizes and flips a batch. Import after `ffcv_guard.import_ffcv`.
+"""One compiled function that decodes, crops at random, resizes and flips a batch. Import after `ffcv_guard.import_ffcv`.
 
 FFCV calls its C library through ctypes, which numba can't keep on the disk, so that every process compiles anew. Here the same C
-functions are bound by name, and the compiled code is kept: compiled once on a machine, and the same for training and evaluation.
+functions are bound by name, and the compiled code is kept: compiled once on a machine.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _compile(revision: int) -> Any:
     """revision: numba's key of the kept code holds this file's source and the values closed over, but not the source of crops.py."""
     for function in crops.COMPILED:
         register_jitable(function)
-    crop, flipped = crops.crop, crops.flipped
+    random_box, flipped = crops.random_box, crops.flipped
 
     def decode(codes, file, pointers, sizes, heights, widths, jpeg, seed, numbers, scratch, images, failed):  # type: ignore[no-untyped-def]
         _ = revision
@@ -64,7 +64,7 @@ def _compile(revision: int) -> Any:
                     source, sizes[sample], height, width, pixels, height, width, 0, 0, 1, 1, False, False
                 )
                 source = np.uintp(pixels)
-            top, left, rows, columns = crop(height, width, seed, draw, numbers)
+            top, left, rows, columns = random_box(height, width, seed, draw, numbers)
             target = images[place]
             _resize(0, source, height, width, top, top + rows, left, left + columns, target.ctypes.data, side_y, side_x)
             if flipped(seed, draw, numbers):

@@ -22,6 +22,7 @@ from tleg_cli.data.sidecar import Sidecar
 from tleg_cli.errors import DataError
 
 if TYPE_CHECKING:
+    from tleg_cli.config import DataSection
     from tleg_cli.data.loader import Batch, Order
 
 
@@ -53,7 +54,7 @@ class FfcvLoader:
         self.engine = None
 
 
-def open_beton(file: Path, sidecar: Sidecar, rule: CropRule, order: Order, image_size: int, workers: int) -> FfcvLoader:
+def open_beton(file: Path, sidecar: Sidecar, rule: CropRule, order: Order, data: DataSection) -> FfcvLoader:
     """A loader of one .beton file. Raises DataError without FFCV, for a damaged file, or one that isn't the sidecar's."""
     batches = order.batches()
     import_ffcv()
@@ -61,12 +62,14 @@ def open_beton(file: Path, sidecar: Sidecar, rule: CropRule, order: Order, image
     from ffcv.transforms import ToTensor
 
     from tleg_cli.data.ffcv_pipeline import ImageDecoder, LabelDecoder
+    from tleg_cli.data.ffcv_views import centre_views, random_views
 
     beton = read_beton(file)
     if len(beton.labels) != sidecar.samples or beton.labels.max() >= len(sidecar.classes):
         raise DataError(f"{file} isn't what its .json says; write both again with `tleg prepare`")
     warn_if_larger_than_memory(file)
-    threads = usable_threads(workers)
+    threads = usable_threads(data.workers)
+    decode = random_views(beton, rule, threads) if rule.scale else centre_views(beton, rule, data, threads)
     with torch_threads_kept(), not_compiled():
         engine = Loader(
             str(file),
@@ -78,7 +81,7 @@ def open_beton(file: Path, sidecar: Sidecar, rule: CropRule, order: Order, image
             seed=rule.seed,
             drop_last=False,
             pipelines={
-                "image": [ImageDecoder(beton, rule, image_size, threads), ToTensor()],
+                "image": [ImageDecoder(decode, data.image_size), ToTensor()],
                 "label": [LabelDecoder(beton.labels), ToTensor()],
             },
         )

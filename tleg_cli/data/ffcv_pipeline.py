@@ -14,24 +14,17 @@ from ffcv.fields.rgb_image import SimpleRGBImageDecoder
 from ffcv.loader.epoch_iterator import EpochIterator
 from ffcv.pipeline.allocation_query import AllocationQuery
 from ffcv.pipeline.state import State
-from numba import config
 
-from tleg_cli.data.beton_file import Beton
-from tleg_cli.data.crops import CropRule
-from tleg_cli.data.ffcv_kernel import decode_batch
+from tleg_cli.data.ffcv_views import Views
 from tleg_cli.data.order import INDEX_MASK
-from tleg_cli.errors import DataError
 
 
 class ImageDecoder(SimpleRGBImageDecoder):
-    """Coded ids to cropped, resized, mirrored images: uint8 (batch, size, size, 3)."""
+    """Coded ids to images, uint8 (batch, size, size, 3), by one of `ffcv_views`."""
 
-    def __init__(self, beton: Beton, rule: CropRule, image_size: int, threads: int) -> None:
+    def __init__(self, views: Views, size: int) -> None:
         super().__init__()
-        self.beton, self.rule, self.size, self.threads = beton, rule, image_size, threads
-        largest = int((beton.heights.astype(np.int64) * beton.widths)[beton.jpeg].max(initial=0)) * 3
-        # one decoded image for each thread; FFCV keeps one for each image of each batch under way
-        self.scratch = np.empty((config.NUMBA_NUM_THREADS, largest), dtype=np.uint8)
+        self.views, self.size = views, size
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
         """FFCV's question what to allocate."""
@@ -40,18 +33,10 @@ class ImageDecoder(SimpleRGBImageDecoder):
 
     def generate_code(self) -> Callable[..., Any]:
         """FFCV's question what to run."""
-        beton, scratch, threads = self.beton, self.scratch, self.threads
-        columns = beton.pointers, beton.sizes, beton.heights, beton.widths, beton.jpeg
-        seed, numbers = self.rule.seed, self.rule.numbers()
+        views = self.views
 
         def decode(codes: Any, images: Any, metadata: Any, storage: Any) -> Any:
-            failed = np.zeros(len(codes), dtype=np.int32)
-            decode_batch(threads, codes, np.asarray(storage[0]), *columns, seed, numbers, scratch, images, failed)
-            if failed.any():
-                samples = (codes[failed != 0] & INDEX_MASK).tolist()
-                raise DataError(
-                    f"{beton.path}: image {samples[0]} is damaged; `tleg doctor {beton.path}` lists all, `tleg prepare` writes them anew"
-                )
+            views(codes, np.asarray(storage[0]), images)
             return images
 
         return decode

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from tleg_cli.data.crops import CropRule, crop, flipped
+from tleg_cli.data.centre import centre_crop
+from tleg_cli.data.crops import CropRule, flipped, random_box
 from tleg_cli.data.order import INDEX_BITS, INDEX_MASK, Codes
 from tleg_cli.errors import DataError
 
@@ -52,7 +53,7 @@ class Views:
         return pixels[:, ::-1] if flipped(self.rule.seed, draw, self._numbers) else pixels
 
     def _random(self, image: Image, draw: int) -> Image:
-        top, left, height, width = crop(image.height, image.width, self.rule.seed, draw, self._numbers)
+        top, left, height, width = random_box(image.height, image.width, self.rule.seed, draw, self._numbers)
         box = image.crop((left, top, left + width, top + height))
         return box.resize((self.image_size, self.image_size), self._filter)
 
@@ -68,14 +69,7 @@ class Views:
 
     @cached_property
     def _centre(self) -> Any:
-        """timm's own evaluation transform, without normalisation."""
-        from timm.data import create_transform
-        from torchvision.transforms import Compose
-
-        whole = create_transform(
-            self.image_size, crop_pct=self.crop_pct, interpolation=self.interpolation, normalize=False
-        )
-        return Compose(whole.transforms[:-1])  # the last one makes a tensor
+        return centre_crop(self.image_size, self.crop_pct, self.interpolation)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Protocol
 from torch import Tensor
 
 from tleg_cli.config import AugmentationSection, DataSection
-from tleg_cli.data.crops import CropRule, centre_ratio, resized_side
+from tleg_cli.data.crops import CropRule
 from tleg_cli.data.order import Codes, batches_per_epoch, epoch_order, eval_order
 from tleg_cli.data.sidecar import BETON, SPLITS, read_pair
 from tleg_cli.data.sources import open_source
@@ -82,21 +82,13 @@ def open_train_loader(
     data: DataSection, augmentation: AugmentationSection, *, batch_size: int, seed: int, rank: int, world: int
 ) -> Loader:
     """The training split, whole global batches only. Raises DataError for fewer images than one."""
-    rule = CropRule(
-        seed,
-        augmentation.crop_scale,
-        augmentation.crop_ratio,
-        centre_ratio(data.image_size, data.crop_pct),
-        augmentation.flip,
-        resized_side(data.image_size, data.crop_pct),
-    )
+    rule = CropRule(seed, augmentation.crop_scale, augmentation.crop_ratio, augmentation.flip)
     return _open(data, "train", rule, _order(batch_size, rank, world, seed, augmentation.repeats))
 
 
 def open_eval_loader(data: DataSection, *, batch_size: int, rank: int, world: int, split: str = "val") -> Loader:
     """A split with the evaluation crop; over all ranks every image once, the last batch may be short."""
-    sides = centre_ratio(data.image_size, data.crop_pct), 0.0, resized_side(data.image_size, data.crop_pct)
-    rule = CropRule(0, None, (1.0, 1.0), *sides)
+    rule = CropRule(0, None, (1.0, 1.0), 0.0)
     return _open(data, split, rule, _order(batch_size, rank, world, 0, None))
 
 
@@ -111,7 +103,7 @@ def _open(data: DataSection, split: str, rule: CropRule, order_of: Callable[[int
 
         sidecar = dict(zip(SPLITS, read_pair(Path(path)), strict=True))[split]
         order = order_of(sidecar.samples)
-        return open_beton(Path(path) / f"{split}{BETON}", sidecar, rule, order, data.image_size, data.workers)
+        return open_beton(Path(path) / f"{split}{BETON}", sidecar, rule, order, data)
     from tleg_cli.data.folder_loader import FolderLoader, Views
     from tleg_cli.data.synthetic import SyntheticLoader, SyntheticSplit
 
