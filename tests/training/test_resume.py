@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
-from tleg_cli.errors import Preempted
+from tleg_cli.errors import Preempted, TlegError
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.training.stages import train_aux, train_descendants
 
@@ -67,6 +67,30 @@ def test_stopped_in_and_between_epochs_the_weights_are_bitwise_the_same(
         for folder in (tmp_path / "whole", tmp_path / "stopped")
     ]
     assert scores[0] == scores[1]
+
+
+def test_a_damaged_checkpoint_is_said_and_passed_over_to_the_same_weights(tmp_path, teacher):
+    config = tiny_config(teacher=teacher)
+    train_aux(config, tmp_path / "whole", ALONE, Onlooker())
+    with pytest.raises(Preempted):
+        train_aux(config, tmp_path / "damaged", ALONE, stop_at(STEPS + 2))
+    newest = tmp_path / "damaged" / "checkpoints" / f"step-{STEPS + 2:08d}"
+    (newest / "model.safetensors").write_bytes(b"spoilt")
+    again = Onlooker()
+    train_aux(config, tmp_path / "damaged", ALONE, again)
+    assert f"{newest} is damaged (model.safetensors has changed); using the one before it" in again.said
+    assert again.steps == list(range(STEPS + 1, 3 * STEPS + 1))
+    assert same(tmp_path / "whole" / "learngene.pt", tmp_path / "damaged" / "learngene.pt")
+
+
+def test_where_no_checkpoint_is_whole_nothing_begins_anew_in_silence(tmp_path, teacher):
+    with pytest.raises(Preempted):
+        train_aux(tiny_config(teacher=teacher), tmp_path, ALONE, stop_at(STEPS + 2))
+    for manifest in tmp_path.glob("checkpoints/*/manifest.json"):
+        manifest.unlink()
+    with pytest.raises(TlegError, match=r"none of the 2 checkpoints is whole: .*to begin anew"):
+        train_aux(tiny_config(teacher=teacher), tmp_path, ALONE, Onlooker())
+    assert len(list(tmp_path.glob("checkpoints/step-*"))) == 2
 
 
 def test_a_finished_run_is_not_run_again(tmp_path, teacher):

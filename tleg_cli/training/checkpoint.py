@@ -90,7 +90,7 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
                 return _load(path), passed_over
             except Exception as error:  # hashes fit, content doesn't: SafetensorError is a plain Exception
                 problem = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        passed_over.append(f"{path} is damaged ({problem}); using the one before it")
+        passed_over.append(f"{path} is damaged ({problem})")
     return None, passed_over
 
 

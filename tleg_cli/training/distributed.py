@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tleg_cli.errors import ConfigError, PeerLost
+from tleg_cli.errors import ConfigError, PeerLost, TlegError
 from tleg_cli.training.pulse import hang_timeout, pulse
 
 FIRST_TIMEOUT = timedelta(minutes=10)  # the first step compiles and may wait for a slow disk
@@ -46,21 +46,36 @@ def join_world(device: str) -> Iterator[World]:
         return
     patience = max(FIRST_TIMEOUT, timedelta(seconds=2 * hang_timeout()))  # the launcher is to name a hung rank first
     with pulse(int(os.environ["RANK"])):
-        store, rank, _ = next(dist.rendezvous("env://", timeout=patience))
-        # torchrun keeps its store when it starts the ranks again: without a name of their own they would dial the dead
-        store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-        backend = "nccl" if device == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
         try:
+            _meet("nccl" if device == "cuda" else "gloo", patience)
             yield World(dist.get_rank(), size, chosen)
         except RuntimeError as error:
-            if isinstance(error, dist.DistError) or "gloo" in str(error):
-                raise PeerLost(
-                    "the connection to another rank was lost; run the same command again to carry on from the last checkpoint"
-                ) from error
-            raise
+            told = _peer_lost(error)
+            if told is None:
+                raise
+            raise told from error
         finally:
-            dist.destroy_process_group()
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+
+def _meet(backend: str, patience: timedelta) -> None:
+    """torchrun keeps its store when it starts the ranks again: without a name of their own they would dial the dead."""
+    store, rank, size = next(dist.rendezvous("env://", timeout=patience))
+    store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+
+
+def _peer_lost(error: RuntimeError) -> TlegError | None:
+    """What to say of a connection that failed; None for any other error."""
+    if "EADDRINUSE" in str(error):
+        port = os.environ.get("MASTER_PORT")
+        return TlegError(f"port {port}, where the ranks meet, was taken in the meantime; run the same command again")
+    if isinstance(error, dist.DistError) or "gloo" in str(error):
+        return PeerLost(
+            "the connection to another rank was lost; run the same command again to carry on from the last checkpoint"
+        )
+    return None
 
 
 def _device(device: str) -> torch.device:

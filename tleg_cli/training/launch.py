@@ -126,7 +126,6 @@ def _environment(processes: Processes, errors: str) -> Iterator[None]:
         ERROR_FOLDER: errors,
         LAUNCHER: str(os.getpid()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # a fresh store at each start, without the addresses of dead ranks
     }
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)

@@ -45,11 +45,15 @@ def resume(training: Training) -> None:
 
 
 def newest(training: Training) -> Checkpoint | None:
-    """The newest whole checkpoint, the same one on every rank. Raises TlegError if they don't see one folder."""
+    """The newest whole checkpoint, the same one on every rank. Raises TlegError if they don't see one folder, or none is whole."""
     world = training.world
     found, passed_over = newest_checkpoint(training.run.checkpoints)
+    if passed_over and found is None:
+        raise TlegError(
+            f"none of the {len(passed_over)} checkpoints is whole: {passed_over[0]}; restore one, or remove {training.run.path} to begin anew"
+        )
     for line in passed_over:
-        training.watch.say(line)
+        training.watch.say(f"{line}; using the one before it")
     step = found.state["step"] if found else None
     if from_main(step, world) != step:
         raise TlegError(
