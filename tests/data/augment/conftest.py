@@ -1,10 +1,15 @@
 """A photograph and harder images, as PIL and as a batch, not square so that height and width can't be confused."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
+
+from tleg_cli.data.augment import compiled
+from tleg_cli.data.augment.layer import apply_all
 
 
 def as_batch(images):
@@ -42,3 +47,21 @@ def batch(photographs):
 def to_tensor():
     """The function that makes a uint8 batch of PIL images."""
     return as_batch
+
+
+@pytest.fixture(params=["torch", "compiled"])
+def implementation(request, monkeypatch):
+    """The rest of the test runs on one of the two implementations, whatever the size of the images."""
+    if request.param == "torch":
+        monkeypatch.setattr(compiled, "_kernel", lambda: None)
+    elif importlib.util.find_spec("numba") is None:
+        pytest.skip("needs numba, which comes with FFCV")
+    else:
+        monkeypatch.setattr(compiled, "SMALLEST", 1)
+    return request.param
+
+
+@pytest.fixture
+def apply(implementation):
+    """One layer of one implementation."""
+    return lambda images, choice, fill: apply_all(images, [choice], fill)

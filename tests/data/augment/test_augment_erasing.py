@@ -6,7 +6,7 @@ import pytest
 import torch
 from timm.data.random_erasing import RandomErasing
 
-from tleg_cli.data.augment.erasing import draw_boxes, erase
+from tleg_cli.data.augment.erasing import draw_boxes, erase, erase_in_place
 
 SHAPE = (4000, 1, 24, 32)
 
@@ -15,12 +15,22 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def in_place(images, **settings):
+    result = images.clone()
+    erase_in_place(result, **settings)
+    return result
+
+
+WAYS = pytest.mark.parametrize("erase", [erase, in_place])
+
+
 def erased_share(images):
     return (images == 0).float().mean((1, 2, 3))
 
 
+@WAYS
 @pytest.mark.parametrize(("probability", "count"), [(0.25, 1), (1.0, 1), (0.6, 3)])
-def test_frequency_and_area_are_timms(probability, count):
+def test_frequency_and_area_are_timms(erase, probability, count):
     random.seed(0)
     ones = torch.ones(SHAPE)
     ours = erased_share(erase(ones, probability=probability, mode="const", count=count, generator=generator()))
@@ -58,7 +68,8 @@ def test_counts_run_from_one_to_count():
         assert (numbers == number).float().mean().item() == pytest.approx(1 / 3, abs=0.05)
 
 
-def test_fillings():
+@WAYS
+def test_fillings(erase):
     images = torch.full((300, 3, 16, 16), 9.0)
     pixel, rand, const = (
         erase(images, probability=1.0, mode=mode, count=1, generator=generator()) for mode in ("pixel", "rand", "const")
@@ -81,3 +92,16 @@ def test_the_batch_it_was_given_is_not_written_to():
     erase(images, probability=1.0, mode="const", count=2, generator=generator())
     assert (images == 1).all()
     assert erase(images, probability=0.0, mode="pixel", count=1, generator=generator()) is images
+
+
+@pytest.mark.parametrize("mode", ["pixel", "rand", "const"])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_both_ways_fill_the_same_boxes(mode, count, layout):
+    images = torch.full((40, 3, 16, 24), 9.0).contiguous(memory_format=layout)
+    settings = {"probability": 0.6, "mode": mode, "count": count}
+    whole, boxes = (way(images, **settings, generator=generator(2)) for way in (erase, in_place))
+    assert torch.equal(whole == 9, boxes == 9)
+    assert mode == "pixel" or torch.equal(whole, boxes)
+    plain = in_place(images.contiguous(), **settings, generator=generator(2))
+    assert torch.equal(boxes, plain)  # noise depends on the place, not on the memory

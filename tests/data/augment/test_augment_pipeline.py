@@ -7,8 +7,8 @@ from timm.data.transforms_factory import transforms_imagenet_train
 from torchvision.transforms import functional as pil_functional
 
 from tleg_cli.config import AugmentationSection
-from tleg_cli.data.augment import jitter, layer
-from tleg_cli.data.augment.erasing import erase
+from tleg_cli.data.augment import compiled, jitter, layer
+from tleg_cli.data.augment.erasing import erase_in_place
 from tleg_cli.data.augment.mixup import Mixing, mix, soft_targets
 from tleg_cli.data.augment.pipeline import make_augment, normalise, step_generator
 from tleg_cli.data.augment.policy import parse_policy
@@ -36,7 +36,7 @@ def test_normalise_is_torchvisions(photographs, to_tensor):
     torch.testing.assert_close(result, torch.stack(expected))
 
 
-def test_everything_off_is_normalise_and_smoothing(batch):
+def test_everything_off_is_normalise_and_smoothing(implementation, batch):
     images, targets = augment(batch)
     assert torch.equal(images, normalise(batch, MEAN, STD))
     torch.testing.assert_close(targets, F.one_hot(LABELS, 5) * 0.9 + 0.02)
@@ -44,18 +44,18 @@ def test_everything_off_is_normalise_and_smoothing(batch):
     assert images.dtype == targets.dtype == torch.float32
 
 
-def test_the_recipe_is_its_parts_in_order(batch):
+def test_the_recipe_is_its_parts_in_order(implementation, batch):
     draws = generator(4)
     expected = rand_augment(batch, parse_policy(RECIPE["auto_augment"]), (124.0, 116.0, 104.0), draws)
     expected = normalise(expected, MEAN, STD)
-    expected = erase(expected, probability=0.25, mode="pixel", count=1, generator=draws)
+    erase_in_place(expected, probability=0.25, mode="pixel", count=1, generator=draws)
     images, targets = mix(expected, soft_targets(LABELS, 5, 0.1), Mixing(0.8, 1.0, 1.0, 0.5), draws)
     ours = augment(batch, seed=4, **RECIPE)
-    assert torch.equal(ours[0], images)
-    assert torch.equal(ours[1], targets)
+    torch.testing.assert_close(ours[0], images)
+    torch.testing.assert_close(ours[1], targets)
 
 
-def test_the_fill_is_timms(batch):
+def test_the_fill_is_timms(implementation, batch):
     white = torch.full_like(batch, 255)
     images, _ = augment(white, auto_augment="rand-m10-n8-p1-tweights")
     levels = (images * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)) * 255
@@ -84,21 +84,21 @@ VARIANTS = [
 ]
 
 
-def test_every_setting_takes_effect(batch):
+def test_every_setting_takes_effect(implementation, batch):
     results = [augment(batch, **settings)[0] for settings in VARIANTS]
     for index, result in enumerate(results):
         assert not any(torch.equal(result, other) for other in results[:index]), VARIANTS[index]
 
 
 @pytest.mark.parametrize("settings", VARIANTS[1:], ids=str)
-def test_a_seed_is_a_batch(batch, settings):
+def test_a_seed_is_a_batch(implementation, batch, settings):
     first, again, other = (augment(batch, seed=seed, **settings)[0] for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_mixup_switch_takes_effect(batch, seed):
+def test_mixup_switch_takes_effect(implementation, batch, seed):
     always, never = (augment(batch, seed, mixup=0.8, cutmix=1.0, mixup_switch=switch)[0] for switch in (1.0, 0.0))
     assert torch.equal(always, augment(batch, seed, cutmix=1.0)[0])
     assert not torch.equal(always, never)
@@ -126,7 +126,7 @@ def test_a_bad_policy_is_refused_before_training(text):
         make_augment(AugmentationSection(auto_augment=text), mean=MEAN, std=STD, classes=5, smoothing=0.1)
 
 
-def test_jitter_is_pillows_in_the_drawn_order(photographs, to_tensor):
+def test_jitter_is_pillows_in_the_drawn_order(implementation, photographs, to_tensor):
     """A sample's three factors in its own order, applied by torchvision to the PIL image."""
     adjust = {
         "Brightness": pil_functional.adjust_brightness,
@@ -139,8 +139,7 @@ def test_jitter_is_pillows_in_the_drawn_order(photographs, to_tensor):
         for choice in choices:
             image = adjust[jitter.JITTER[choice.index[sample]]](image, choice.argument[sample].item())
         off = (images[sample].int() - to_tensor([image])[0].int()).abs()
-        assert off.max() <= 3  # a rounding in one step grows in the next
-        assert off.float().mean() < 0.01
+        assert off.max() == 0
 
 
 @pytest.mark.parametrize(("strength", "low"), [(0.4, 0.6), (1.5, 0.0)])
@@ -156,7 +155,7 @@ def test_jitter_draws_each_once_uniformly_in_any_order(strength, low):
     assert factors.std().item() == pytest.approx((1 + strength - low) / 12**0.5, abs=0.01)
 
 
-def test_the_loaders_batch_is_not_written_to(batch):  # FFCV's batches are views of a ring of buffers
+def test_the_loaders_batch_is_not_written_to(implementation, batch):  # FFCV's batches are views of a ring of buffers
     before = batch.clone()
     augment(batch, **RECIPE)
     augment(batch, color_jitter=0.4, erase=1.0, mixup=1.0)
@@ -195,6 +194,9 @@ def test_nothing_looks_at_the_values_of_a_tensor(settings):
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_the_way_of_the_gpu_gives_the_same_batch(monkeypatch, batch, settings):
+    monkeypatch.setattr(compiled, "_kernel", lambda: None)
+    if settings.get("erase_mode", "pixel") == "pixel":  # a GPU draws a field of noise, a CPU only what it needs
+        settings = {**settings, "erase": 0.0}
     expected = augment(batch, **settings)
     monkeypatch.setattr(layer, "by_rows", layer.by_mask)
     result = augment(batch, **settings)
@@ -218,7 +220,7 @@ def test_on_a_gpu_nothing_waits(batch, settings):
 
 
 @pytest.mark.parametrize("size", [(8, 8), (1, 1), (2, 7)])
-def test_images_as_small_as_digits(size):
+def test_images_as_small_as_digits(implementation, size):
     images = torch.randint(256, (6, 3, *size), dtype=torch.uint8, generator=generator())
     made = make_augment(AugmentationSection(**RECIPE), mean=MEAN, std=STD, classes=5, smoothing=0.1)
     for seed in range(20):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -38,8 +39,35 @@ def erase(images: Tensor, *, probability: float, mode: Mode, count: int, generat
     return images
 
 
+def erase_in_place(images: Tensor, *, probability: float, mode: Mode, count: int, generator: Generator) -> None:
+    """The same, written into the batch on a CPU, box by box: noise is drawn for the boxes only, not for all images."""
+    if probability == 0:
+        return
+    boxes = _draw(images.shape, probability, count, images.device, generator)
+    channels_last = images.permute(0, 2, 3, 1).numpy()
+    chosen = zip(*(side.tolist() for side in boxes), strict=True)
+    for tops, heights, lefts, widths, wanted in chosen:
+        colours = np.zeros((len(images), images.shape[1]), np.float32)
+        if mode == "rand":
+            colours = torch.randn(*images.shape[:2], 1, 1, generator=generator)[..., 0, 0].numpy()
+        for sample, (top, h, left, w) in enumerate(zip(tops, heights, lefts, widths, strict=True)):
+            if wanted[sample]:
+                shape = int(h), int(w), images.shape[1]
+                noise = torch.randn(shape, generator=generator).numpy() if mode == "pixel" else colours[sample]
+                channels_last[sample, int(top) : int(top + h), int(left) : int(left + w)] = noise
+
+
 def draw_boxes(shape: torch.Size, probability: float, count: int, device: torch.device, generator: Generator) -> Tensor:
     """Where to erase: (count, batch, height, width) bool."""
+    top, h, left, w, wanted = _draw(shape, probability, count, device, generator)
+    rows, columns = _between(top, h, shape[2], device), _between(left, w, shape[3], device)
+    return rows.unsqueeze(-1) & columns.unsqueeze(-2) & wanted.view(*wanted.shape, 1, 1)
+
+
+def _draw(
+    shape: torch.Size, probability: float, count: int, device: torch.device, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """top, height, left, width in whole numbers, and whether the box is wanted at all; each (count, batch)."""
     batch, _, height, width = shape
     drawn = 1 + torch.floor(_uniform((batch,), device, generator) * count)  # boxes of this image
     h, w, fits = _sizes((count, batch), drawn, height, width, device, generator)
@@ -47,8 +75,7 @@ def draw_boxes(shape: torch.Size, probability: float, count: int, device: torch.
     left = torch.floor(_uniform((count, batch), device, generator) * (width - w + 1))
     numbers = torch.arange(count, device=device).view(-1, 1)
     wanted = fits & (numbers < drawn) & (_uniform((batch,), device, generator) <= probability)
-    rows, columns = _between(top, h, height, device), _between(left, w, width, device)
-    return rows.unsqueeze(-1) & columns.unsqueeze(-2) & wanted.view(count, batch, 1, 1)
+    return top, h, left, w, wanted
 
 
 def _sizes(

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from tleg_cli.data.augment.choice import Choice
-from tleg_cli.data.augment.layer import apply
+from tleg_cli.data.augment.layer import apply_all
 
 JITTER = ("Brightness", "Contrast", "Color")
 _UNUSED_FILL = (0.0, 0.0, 0.0)  # nothing here is geometric
@@ -28,6 +28,4 @@ def colour_jitter(images: Tensor, strength: float, generator: Generator) -> Tens
     """images: (batch, 3, height, width) uint8; so is the result. strength: as timm's --color-jitter; 0 changes nothing."""
     if strength == 0:
         return images
-    for choice in draw(strength, len(images), images.device, generator):
-        images = apply(images, choice, _UNUSED_FILL)
-    return images
+    return apply_all(images, draw(strength, len(images), images.device, generator), _UNUSED_FILL)

@@ -5,16 +5,26 @@ A GPU computes each kind of operation for all samples and masks: to sort samples
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from tleg_cli.data.augment import compiled
 from tleg_cli.data.augment.choice import Choice, as_mask
 from tleg_cli.data.augment.geometry import GEOMETRIC, warp
 from tleg_cli.data.augment.operations import BLENDS, TABLES, look_up, mix_in
 
 Operation = Callable[[Tensor, Choice], Tensor]
+
+
+def apply_all(images: Tensor, choices: Sequence[Choice], fill: tuple[float, ...]) -> Tensor:
+    """One layer after the other. images: (batch, 3, height, width) uint8, never written to; so is the result."""
+    if compiled.usable(images):
+        return compiled.recolour(images, choices, fill)
+    for choice in choices:
+        images = apply(images, choice, fill)
+    return images
 
 
 def apply(images: Tensor, choice: Choice, fill: tuple[float, ...]) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -27,7 +28,10 @@ class Mixing:
 def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:
     """Smoothed one-hot, (batch,) int64 -> (batch, classes) float32: smoothing / classes everywhere, and the rest on the label."""
     off = smoothing / classes
-    targets = torch.full((len(labels), classes), off, device=labels.device)
+    if labels.device.type == "cpu":  # torch's threads would wait for each other, for milliseconds where cores are busy
+        targets = torch.from_numpy(np.full((len(labels), classes), off, np.float32))
+    else:
+        targets = torch.full((len(labels), classes), off, device=labels.device)
     return targets.scatter_(1, labels.long().view(-1, 1), 1 - smoothing + off)
 
 
@@ -42,29 +46,43 @@ def mix(images: Tensor, targets: Tensor, mixing: Mixing, generator: Generator) -
     return torch.lerp(images.flip(0), images, own), torch.lerp(targets.flip(0), targets, own.mean())
 
 
-def own_share(mixing: Mixing, height: int, width: int, device: torch.device, generator: Generator) -> Tensor:
-    """How much of each pixel stays, (height, width): lambda everywhere (mixup), or 0 in a box and 1 around it (CutMix).
+@dataclass(frozen=True)
+class Share:
+    """How much of each pixel stays: 0 in a box (CutMix), `around` outside of it, which is lambda for mixup and else 1.
 
-    Its mean is the lambda of the targets; for CutMix that is timm's correction for boxes that the border cuts.
+    rows: (height,) bool, columns: (width,) bool, of the box, which may be empty. around: 0-d float64.
     """
+
+    rows: Tensor
+    columns: Tensor
+    around: Tensor
+
+    def of_pixels(self) -> Tensor:
+        """(height, width) float32. Its mean is the lambda of the targets; for CutMix that is timm's correction at borders."""
+        return self.around.float().where(~(self.rows.unsqueeze(1) & self.columns), 0.0)
+
+
+def own_share(mixing: Mixing, height: int, width: int, device: torch.device, generator: Generator) -> Tensor:
+    """How much of each pixel stays, (height, width). See Share."""
+    return draw_share(mixing, height, width, device, generator).of_pixels()
+
+
+def draw_share(mixing: Mixing, height: int, width: int, device: torch.device, generator: Generator) -> Share:
+    """One draw for the whole batch."""
     mixed, switch, y, x = torch.rand(4, device=device, generator=generator, dtype=torch.float64)
+    happens = mixed < mixing.probability
     if mixing.cutmix == 0:
-        share = _beta(mixing.mixup, device, generator).float().expand(height, width)
+        cut, ratio = torch.zeros_like(happens), torch.zeros_like(y)
     else:
-        share = ~_box(_beta(mixing.cutmix, device, generator), y, x, height, width)
-        if mixing.mixup > 0:
-            share = torch.where(switch < mixing.switch, share, _beta(mixing.mixup, device, generator))
-    return torch.where(mixed < mixing.probability, share, 1.0).float()
-
-
-def _box(own: Tensor, y: Tensor, x: Tensor, height: int, width: int) -> Tensor:
-    """CutMix's box of area 1 - own around (y, x) in 0..1, cut at the border: (height, width) bool."""
-    ratio = torch.sqrt(1 - own)
-    rows, columns = (_span(at, ratio, side) for at, side in ((y, height), (x, width)))
-    return rows.unsqueeze(1) & columns
+        cut = happens & (switch < mixing.switch) if mixing.mixup > 0 else happens
+        ratio = torch.sqrt(1 - _beta(mixing.cutmix, device, generator))  # the box's area is 1 - lambda
+    rows, columns = (_span(at, ratio, side) & cut for at, side in ((y, height), (x, width)))
+    around = _beta(mixing.mixup, device, generator) if mixing.mixup > 0 else torch.ones_like(y)
+    return Share(rows, columns, around.where(happens & ~cut, 1.0))
 
 
 def _span(at: Tensor, ratio: Tensor, side: int) -> Tensor:
+    """CutMix's box along one side, (side,) bool: around `at` in 0..1, cut at the border. ratio: its length / side."""
     positions = torch.arange(side, device=at.device)
     centre, length = torch.floor(at * side), torch.floor(ratio * side)
     return (positions >= centre - length // 2) & (positions < centre + (length + 1) // 2)

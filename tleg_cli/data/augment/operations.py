@@ -34,7 +34,7 @@ def _levels(images: Tensor) -> Tensor:
 def _auto_contrast(images: Tensor, _argument: Tensor) -> Tensor:
     levels = _levels(images).double()
     low, high = (bound.double().unsqueeze(-1) for bound in (images.amin((2, 3)), images.amax((2, 3))))
-    scale = 255 / (high - low)
+    scale = torch.full_like(high, 255) / (high - low)  # a plain 255 times the reciprocal would be rounded twice
     return torch.where(high > low, (levels * scale - low * scale).clamp(0, 255), levels)
 
 

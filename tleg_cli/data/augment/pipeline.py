@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from tleg_cli.config import AugmentationSection
+from tleg_cli.data.augment import compiled
 from tleg_cli.data.augment.constants import normalise
-from tleg_cli.data.augment.erasing import erase
+from tleg_cli.data.augment.erasing import erase, erase_in_place
 from tleg_cli.data.augment.jitter import colour_jitter
 from tleg_cli.data.augment.mixup import Mixing, mix, soft_targets
 from tleg_cli.data.augment.policy import parse_policy
@@ -39,14 +41,21 @@ def make_augment(
     that is none. The generator must be on the device of the images.
     """
     recolour = _recolour(section, mean)
+    erasing: Any = {"probability": section.erase, "mode": section.erase_mode, "count": section.erase_count}
     mixing = Mixing(section.mixup, section.cutmix, section.mixup_prob, section.mixup_switch)
 
     def augment(images: Tensor, labels: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        inputs = normalise(recolour(images, generator), mean, std)
-        inputs = erase(
-            inputs, probability=section.erase, mode=section.erase_mode, count=section.erase_count, generator=generator
-        )
-        return mix(inputs, soft_targets(labels, classes, smoothing), mixing, generator)
+        fast = compiled.usable(images)
+        inputs = (compiled.normalise if fast else normalise)(recolour(images, generator), mean, std)
+        targets = soft_targets(labels, classes, smoothing)
+        if inputs.device.type == "cpu":
+            erase_in_place(inputs, **erasing, generator=generator)
+        else:
+            inputs = erase(inputs, **erasing, generator=generator)
+        if not fast:
+            return mix(inputs, targets, mixing, generator)
+        compiled.mix_in_place(inputs, targets, mixing, generator)
+        return inputs, targets
 
     return augment
 

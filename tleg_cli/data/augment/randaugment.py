@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from tleg_cli.data.augment.choice import UNTOUCHED, Choice
 from tleg_cli.data.augment.constants import constant
-from tleg_cli.data.augment.layer import apply
+from tleg_cli.data.augment.layer import apply_all
 from tleg_cli.data.augment.levels import LEVELS
 from tleg_cli.data.augment.policy import Policy
 
@@ -24,9 +24,7 @@ def rand_augment(images: Tensor, policy: Policy, fill: tuple[float, ...], genera
 
     images: (batch, 3, height, width) uint8; so is the result. fill: three levels for what geometry lays bare.
     """
-    for choice in draw(policy, len(images), images.device, generator):
-        images = apply(images, choice, fill)
-    return images
+    return apply_all(images, draw(policy, len(images), images.device, generator), fill)
 
 
 def draw(policy: Policy, batch: int, device: torch.device, generator: Generator) -> list[Choice]:
