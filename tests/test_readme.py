@@ -62,5 +62,14 @@ def test_every_link_to_a_file_leads_somewhere():
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+def test_every_promise_names_a_test_that_is_there():
+    rows = [line for line in README.splitlines() if line.startswith("|") and "`tests/" in line]
+    assert len(rows) >= 10
+    for row in rows:
+        first, *more = re.findall(r"`((?:tests/|test_)\S+)`", row.rsplit("|", 2)[1])
+        for name in (first, *(str(Path(first).parent / other) for other in more)):
+            assert (ROOT / name).exists(), row
+
+
 def test_the_changelog_has_an_open_section():
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()

@@ -13,11 +13,7 @@ import pytest
 
 from tests.processes import alive, aux_command, children, same_weights, saved, start, wait_until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif("TLEG_KILL" not in os.environ, reason="by hand so far: TLEG_KILL=1"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SEED = int(os.environ.get("TLEG_KILL_SEED", "0"))
 
 
@@ -55,7 +51,7 @@ def undisturbed(arguments, err):
     assert process.wait(400) == 0, err.read_text()
 
 
-@pytest.mark.parametrize(("ranks", "kills", "epochs"), [(0, 25, 80), (2, 8, 40)], ids=["1-process", "2-processes"])
+@pytest.mark.parametrize(("ranks", "kills", "epochs"), [(0, 25, 80), (2, 12, 60)], ids=["1-process", "2-processes"])
 def test_killed_at_random_moments_a_run_ends_in_the_same_weights(made, tmp_path, ranks, kills, epochs):
     options = ("--gpus", ranks, "--checkpoint-every", 3) if ranks else ("--checkpoint-every", 3)
     size = {"epochs": epochs, "batch_size": 256 // (ranks or 1)}
@@ -63,9 +59,8 @@ def test_killed_at_random_moments_a_run_ends_in_the_same_weights(made, tmp_path,
     err, out = tmp_path / "err", tmp_path / "killed"
     command = aux_command(made.teacher, out, *options, **size)
     halves = sum(kill_at_random(command, out, err, draw, ranks=ranks) for _ in range(kills))
-    resumed = err.read_text().count("resuming at step")
     undisturbed(command, err)
-    assert resumed == kills  # every start but the first
+    assert err.read_text().count("resuming at step") == kills  # every start but the first
     assert halves > 0  # some saves really were cut in two
     assert "Traceback" not in err.read_text()
     undisturbed(aux_command(made.teacher, tmp_path / "whole", *options, **size), tmp_path / "err-whole")

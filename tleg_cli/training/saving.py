@@ -50,7 +50,8 @@ def newest(training: Training) -> Checkpoint | None:
     found, passed_over = newest_checkpoint(training.run.checkpoints)
     if passed_over and found is None:
         raise TlegError(
-            f"none of the {len(passed_over)} checkpoints is whole: {passed_over[0]}; restore one, or remove {training.run.path} to begin anew"
+            f"none of the {len(passed_over)} checkpoints is whole: {passed_over[0]}; restore one, "
+            f"or remove {training.run.path} to begin anew"
         )
     for line in passed_over:
         training.watch.say(f"{line}; using the one before it")
