@@ -8,8 +8,9 @@ from tests.tiny import as_options
 COMMON = ("--preset", "digits", "--device", "cpu")
 
 
-def refused(done, *words):
+def refused(done, *words, out=None):
     assert done.code == 1, done.err
+    assert out is None or not out.exists()
     assert done.err.startswith("error: ")
     assert done.err.count("\n") == 1
     for word in words:
@@ -20,13 +21,26 @@ def refused(done, *words):
 def test_a_policy_string_that_is_none(tleg, made, tmp_path, policy):
     settings = as_options(f"augmentation.auto_augment={policy}")
     options = ("--data", "digits", "--teacher", made.teacher, *settings, "--out", tmp_path / "out")
-    refused(tleg("train-aux", *COMMON, *options), policy)
+    refused(tleg("train-aux", *COMMON, *options), policy, out=tmp_path / "out")
 
 
 def test_fewer_images_than_one_global_batch(tleg, made, tmp_path):
     folder = write_folder(tmp_path / "photos", classes=10, train=1, val=1)
     options = ("--data", folder, "--teacher", made.teacher, *as_options("aux.batch_size=64"), "--out", tmp_path / "out")
-    refused(tleg("train-aux", *COMMON, *options), "10 training images", "64")
+    refused(tleg("train-aux", *COMMON, *options), "10 training images", "64", out=tmp_path / "out")
+
+
+def test_a_refused_command_put_right_begins_in_the_same_folder(tleg, made, tmp_path):
+    options = ("--data", "digits", "--teacher", made.teacher, "--out", tmp_path / "out")
+    wrong = as_options("aux.batch_size=5000")
+    refused(tleg("train-aux", *COMMON, *options, *wrong), "1297 training images", out=tmp_path / "out")
+    assert tleg("train-aux", *COMMON, *options, *as_options("aux.epochs=1")).code == 0
+
+
+def test_a_teacher_of_other_classes(tleg, made, tmp_path):
+    folder = write_folder(tmp_path / "photos", classes=3, train=4, val=2)
+    options = ("--data", folder, "--teacher", made.teacher, *as_options("aux.batch_size=4"), "--out", tmp_path / "out")
+    refused(tleg("train-aux", *COMMON, *options), "10 classes", "3", out=tmp_path / "out")
 
 
 def test_other_classes_in_val_than_in_train(tleg, tmp_path):
@@ -43,7 +57,7 @@ def test_depths_of_a_family(tleg, made, tmp_path, depth):
 
 def test_the_teacher_that_is_missing(tleg, tmp_path):
     options = ("--data", "digits", "--teacher", "nowhere.pth", *as_options(), "--out", tmp_path / "out")
-    refused(tleg("train-aux", *COMMON, *options), "nowhere.pth")
+    refused(tleg("train-aux", *COMMON, *options), "nowhere.pth", out=tmp_path / "out")
 
 
 def test_the_presets_own_place_is_named_when_nothing_is_there(tleg, tmp_path):

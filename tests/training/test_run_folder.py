@@ -1,5 +1,6 @@
 """A run folder belongs to one run: another config, or another process, is refused."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,28 @@ from tleg_cli.training.stages import train_aux
 
 def test_another_config_is_refused_with_every_difference(tmp_path):
     open_run(tmp_path, {"recipe": {"lr": 0.1, "epochs": 3}, "seed": 0}, "")
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"recipe\.epochs: 3 -> 5, recipe\.lr: 0\.1 -> 0\.2"):
         open_run(tmp_path, {"recipe": {"lr": 0.2, "epochs": 5}, "seed": 0}, "")
     open_run(tmp_path, {"recipe": {"lr": 0.1, "epochs": 5}, "seed": 0}, "", ["epochs"])
+
+
+def test_what_was_never_begun_may_be_changed(tmp_path):
+    """A start that was refused, or killed before its first checkpoint: there is nothing to lose."""
+    open_run(tmp_path, {"seed": 0}, "a: 1\n")
+    open_run(tmp_path, {"seed": 1}, "a: 2\n")
+    assert (tmp_path / "config.yaml").read_text() == "a: 2\n"
+
+
+def test_the_effective_values_are_there_before_the_first_step(tmp_path, teacher):
+    def read(step: int) -> None:
+        plans.append(json.loads((tmp_path / "plan.json").read_text()))
+
+    plans: list[dict[str, float]] = []
+    train_aux(tiny_config("aux.lr=0.1", "aux.lr_batch=512", teacher=teacher), tmp_path, ALONE, Onlooker(read))
+    assert plans[0] == {
+        "images_per_epoch": 1280, "global_batch": 256, "steps_per_epoch": 5, "epochs": 3, "lr": 0.05, "steps": 15
+    }  # fmt: skip
 
 
 def test_allowed_epochs_make_a_run_longer(tmp_path, teacher):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tleg_cli.errors import EXIT_PREEMPTED, PeerLost, Preempted, TlegError
-from tleg_cli.training.meeting import check_meeting, meeting_arguments, not_met, wait_for_host
+from tleg_cli.training.meeting import check_meeting, limited, meeting_arguments, not_met, wait_for_host
 from tleg_cli.training.pulse import ERROR_FOLDER
 from tleg_cli.training.rank_logs import log_arguments, log_folder, remove_empty, written_logs
 from tleg_cli.training.watchdog import watched
@@ -92,9 +92,9 @@ def _torchrun(arguments: list[str], processes: Processes, errors: Path, logs: Pa
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousTimeoutError
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # we say it in one line
+    _silence_torchrun()
     try:
-        with watched(errors, say, restarts=processes.max_restarts > 0) as dog:
+        with watched(errors, say, restarts=processes.max_restarts > 0) as dog, limited(processes, errors, logs, say):
             run.run(run.parse_args(arguments))
     except ChildFailedError as failed:
         codes = {failure.exitcode for failure in failed.failures.values()}
@@ -116,6 +116,13 @@ def _torchrun(arguments: list[str], processes: Processes, errors: Path, logs: Pa
             f"stopped by {stopped.sigval.name} before a checkpoint could be written; the same command carries on from the last one"
         ) from None
     return 0
+
+
+def _silence_torchrun() -> None:
+    """We say it in one line. Its loggers have levels of their own, so that silencing the one above them does nothing."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager

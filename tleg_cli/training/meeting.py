@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tleg_cli.errors import ConfigError, TlegError
+from tleg_cli.errors import EXIT_USER_ERROR, ConfigError, TlegError
+from tleg_cli.training.rank_logs import remove_empty
 
 if TYPE_CHECKING:
     from tleg_cli.training.launch import Processes
 
+GRACE = 10  # seconds beyond --rdzv-timeout, in which torch may give up by itself
+
 
 def check_meeting(processes: Processes) -> None:
-    """Raises ConfigError for an endpoint that can't be, or, on the node that offers it, a port that is taken."""
+    """Raises ConfigError for an endpoint that can't be, a host nobody knows, or, on the node that offers it, a taken port."""
+    if processes.nodes == 1 and processes.node_rank is not None:
+        raise ConfigError(f"--node-rank {processes.node_rank} is of several machines: give --nodes N too")
     if processes.nodes > 1 and not processes.rdzv_endpoint:
         raise ConfigError("--nodes needs --rdzv-endpoint HOST:PORT, the same on every node")
     if not processes.rdzv_endpoint:
@@ -21,6 +32,10 @@ def check_meeting(processes: Processes) -> None:
     host, port = _address(processes.rdzv_endpoint)
     if processes.node_rank is not None and processes.node_rank >= processes.nodes:
         raise ConfigError(f"--node-rank {processes.node_rank}, but --nodes {processes.nodes} are counted from 0")
+    try:
+        socket.getaddrinfo(host, port)
+    except (OSError, UnicodeError):
+        raise ConfigError(f"--rdzv-endpoint {host}:{port}: this machine knows no host {host!r}") from None
     if processes.node_rank == 0 and _taken(port):
         raise ConfigError(
             f"port {port} of --rdzv-endpoint {host}:{port} is in use on this machine; choose another on every node"
@@ -57,6 +72,36 @@ def wait_for_host(processes: Processes) -> None:
             if time.monotonic() > until:
                 raise not_met(processes) from None
             time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def limited(processes: Processes, errors: Path, logs: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Ends this process when the time is up and no rank was started: torch's own time-out doesn't hold while it waits for
+    an answer from a port where something else listens. errors, logs: folders that are then taken away, logs if it is empty.
+    """
+
+    def give_up() -> None:
+        if _has_children():
+            return
+        say(f"error: {not_met(processes)}")
+        shutil.rmtree(errors, ignore_errors=True)
+        remove_empty(logs)
+        os._exit(EXIT_USER_ERROR)  # the main thread is in C++ and hears nothing
+
+    timer = threading.Timer(processes.rdzv_timeout + GRACE, give_up)
+    timer.daemon = True
+    if processes.rdzv_endpoint:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _has_children() -> bool:
+    """Whether ranks were started. True where the system doesn't say."""
+    files = list(Path("/proc/self/task").glob("*/children"))
+    return not files or any(file.read_text().strip() for file in files)
 
 
 def meeting_arguments(processes: Processes, name: str) -> list[str]:

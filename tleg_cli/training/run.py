@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tleg_cli.atomic import file_hash
+from tleg_cli.atomic import file_hash, write_text
 from tleg_cli.config import Config, Recipe
 from tleg_cli.config_file import dump_yaml
 from tleg_cli.data.augment.pipeline import make_augment
@@ -21,7 +22,7 @@ from tleg_cli.training.distributed import World, from_main, wait_for_all
 from tleg_cli.training.fit import Job, Record, State, Watch, fit
 from tleg_cli.training.losses import Objective
 from tleg_cli.training.optim import check_optimizer, plan_training
-from tleg_cli.training.run_folder import RunFolder, open_run, read_summary, write_summary
+from tleg_cli.training.run_folder import RunFolder, check_run, open_run, read_summary, write_summary
 
 Summary = dict[str, Any]
 _NO_RESULT = {"checkpoint_every", "on_nan"}  # may change from one start to the next: the weights don't follow from them
@@ -76,50 +77,49 @@ def train_in(
     finish: called on rank 0 to write the result; returns what the summary says of it.
     """
     config, world = shared.config, shared.world
-    run = RunFolder(out)
+    run, identity = RunFolder(out), _identity(config, recipe, inputs, world)
     check_optimizer(recipe)
     if world.main:
-        open_run(out, _identity(config, recipe, inputs, world), dump_yaml(config), shared.allow_changed)
+        check_run(out, identity, shared.allow_changed)
     summary: Summary | None = from_main(read_summary(run.summary) if world.main else None, world)
     if summary is not None:
         shared.watch.say(f"{out} is finished already")
         return summary
     began = time.perf_counter()
-    torch.manual_seed(config.seed)
-    model, objective = make()
-    train, val = shared.open_loaders(recipe.batch_size)
-    job = Job(
-        model=model.to(world.device),
-        objective=objective,
-        recipe=recipe,
-        train=train,
-        val=val,
-        augment=make_augment(
-            config.augmentation,
-            mean=config.data.mean,
-            std=config.data.std,
-            classes=len(shared.data.classes),
-            smoothing=recipe.smoothing,
-        ),
-        mean=config.data.mean,
-        std=config.data.std,
-        seed=config.seed,
-        evaluate_first=evaluate_first,
-    )
+    job = _job(shared, recipe, make, evaluate_first=evaluate_first)
+    plan = plan_training(recipe, job.train.batches, world.size)
+    if world.main:  # not before: what is refused leaves no run folder
+        open_run(out, identity, dump_yaml(config), shared.allow_changed)
+        write_text(run.plan, json.dumps(asdict(plan) | {"steps": plan.steps}, indent=1) + "\n")
     state = fit(job, run, world, shared.watch)
     if world.main:
-        plan = asdict(plan_training(recipe, train.batches, world.size))
         written = finish(state)
         facts = {
             **written,
             "sha256": _hashes(out, str(written["file"])),
             **_scores(state.history),
             "seconds": round(time.perf_counter() - began, 2),
-            "plan": plan,
+            "plan": asdict(plan) | {"steps": plan.steps},
         }
         write_summary(run.summary, facts)
     wait_for_all(world)
     return from_main(read_summary(run.summary) if world.main else None, world)
+
+
+def _job(
+    shared: Setting, recipe: Recipe, make: Callable[[], tuple[nn.Module, Objective]], *, evaluate_first: bool
+) -> Job:
+    """Network, loaders and augmentation. Raises whatever makes a training impossible; nothing is written."""
+    config = shared.config
+    torch.manual_seed(config.seed)
+    model, objective = make()
+    train, val = shared.open_loaders(recipe.batch_size)
+    mean, std = config.data.mean, config.data.std
+    classes = len(shared.data.classes)
+    augment = make_augment(config.augmentation, mean=mean, std=std, classes=classes, smoothing=recipe.smoothing)
+    return Job(
+        model.to(shared.world.device), objective, recipe, train, val, augment, mean, std, config.seed, evaluate_first
+    )
 
 
 def _identity(config: Config, recipe: Recipe, inputs: Mapping[str, Any], world: World) -> dict[str, Any]:

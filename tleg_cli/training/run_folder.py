@@ -1,4 +1,4 @@
-"""A run folder: config.yaml, run.json, metrics.jsonl, checkpoints/, the result and summary.json. One run at a time."""
+"""A run folder: config.yaml, run.json, plan.json, metrics.jsonl, checkpoints/, the result and summary.json. One run at a time."""
 
 from __future__ import annotations
 
@@ -31,26 +31,36 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def plan(self) -> Path:
+        """The effective values: global batch, scaled rate, steps."""
+        return self.path / "plan.json"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 
 
+def check_run(path: Path, identity: Mapping[str, Any], allow_changed: Sequence[str] = ()) -> None:
+    """Locks `path` if a run has begun there, which must be this one. See open_run; nothing is written."""
+    run = RunFolder(path)
+    if run.summary.exists() or any(run.checkpoints.glob("step-*")):  # else there is nothing to lose
+        _lock(path)
+        _check_same(path, _read_json(path / "run.json"), identity, allow_changed)
+
+
 def open_run(path: Path, identity: Mapping[str, Any], config_yaml: str, allow_changed: Sequence[str] = ()) -> RunFolder:
-    """Locks `path` for this process and writes what the run is; a run that is already there must be the same one.
+    """Locks `path` for this process and writes what the run is; a run that has begun there must be the same one.
 
     identity: plain values that decide the result (config, inputs, processes). allow_changed: dotted keys, or their
     beginnings, that may differ. Raises ConfigError with every difference, TlegError if another process runs here.
     """
-    run = RunFolder(path)
     _lock(path)
     for left in path.glob(".*.tmp"):  # by a run that was killed while it wrote
         left.unlink(missing_ok=True)
-    record = path / "run.json"
-    if record.exists():
-        _check_same(path, _read_json(record), identity, allow_changed)
-    write_text(record, json.dumps(identity, indent=1) + "\n")
+    check_run(path, identity, allow_changed)
+    write_text(path / "run.json", json.dumps(identity, indent=1) + "\n")
     write_text(path / "config.yaml", config_yaml)
-    return run
+    return RunFolder(path)
 
 
 def _lock(path: Path) -> None:
