@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data.conftest import prepare
 from tleg_cli.data.beton_file import read_beton
@@ -102,6 +103,22 @@ def test_bad_images_can_be_left_out_and_are_written_down(photos, tmp_path):
     assert len(sidecar.skipped) == 1
     assert "001.jpg" in sidecar.skipped[0]
     assert read_beton(out / "train.beton").labels.tolist() == [0] * 7 + [1] * 8 + [2] * 8
+
+
+@pytest.mark.parametrize("write_mode", ["jpg", "raw"])
+def test_a_few_large_images_among_small_ones_need_no_option(tmp_path, write_mode):
+    """Photographs of 12 and 27 megapixels, as ImageNet has them; the file stays small where the images are."""
+    from tests.data.conftest import picture, write_folder
+
+    small = write_folder(tmp_path / "photos", classes=2, train=3, val=2)
+    out = prepare(small, tmp_path / "small", write_mode=write_mode)
+    assert (out / "train.beton").stat().st_size < 16e6
+    picture(1, 4288, 2848).save(small / "train" / "class-0" / "large.jpg", quality=80)
+    noise = np.random.default_rng(0).integers(0, 256, (4200, 6400, 3), dtype=np.uint8)  # 15 MB as JPEG
+    Image.fromarray(noise).save(small / "train" / "class-1" / "larger.jpg", quality=80)
+    beton = read_beton(prepare(small, tmp_path / "out", write_mode=write_mode) / "train.beton")
+    assert sorted(beton.widths.tolist())[-2:] == [4288, 6400]
+    assert len(beton.labels) == 8
 
 
 def test_a_killed_writing_process_ends_the_write(tmp_path, monkeypatch):

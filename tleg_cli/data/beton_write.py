@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ from tleg_cli.data.writer_guard import guards
 from tleg_cli.errors import DataError
 
 LONGEST_SIDE = 65_500  # pixels: JPEG's limit
+_SMALL_PAGE, _LARGE_PAGE, _LARGEST_PAGE = 1 << 22, 1 << 26, 1 << 30  # bytes
+_MANY = 10_000  # images, in a file for which a large page more or less is nothing
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,15 @@ class WriteOptions:
     workers: int = 2
     skip_bad: bool = False
 
-    def page(self) -> int:
-        """Bytes of FFCV's pages: an image must fit in one, each worker holds one, and the file grows by whole ones."""
-        side = self.max_resolution or (256 if self.write_mode == "raw" else 3000)
-        return max(1 << 21, 1 << math.ceil(math.log2(6 * side * side)))
+    def page(self, images: int) -> int:
+        """Bytes of FFCV's pages to begin with: an image must fit in one, each worker holds one, the file grows by whole ones."""
+        if self.max_resolution:
+            return max(1 << 21, _power_of_2(3 * self.max_resolution**2))
+        return _SMALL_PAGE if images < _MANY else _LARGE_PAGE
+
+
+def _power_of_2(size: int) -> int:
+    return 1 << (size - 1).bit_length()
 
 
 def write_beton(
@@ -49,16 +55,17 @@ def write_beton(
     import_ffcv()
     indices = np.arange(len(images))
     with tempfile.TemporaryDirectory(prefix="tleg-") as notes, atomic_file(path) as temporary:
-        checked = _Checked(images, Path(notes) / "bad.jsonl", options)
+        checked = _Checked(images, Path(notes), options, options.page(len(images)))
         _write(checked, indices, temporary, options, progress)
-        bad = checked.bad()
+        bad, large = checked.bad(), checked.large()
         if bad and not options.skip_bad:
             raise DataError(_list_bad(bad, len(images)))
         if len(bad) == len(images):
             raise DataError(f"none of the {len(images)} images can be read; the first: {bad[0][1]}")
-        if bad:
+        if bad or large:
             indices = np.setdiff1d(indices, [index for index, _ in bad])
-            _write(checked, indices, temporary, options, progress)
+            page = _power_of_2(max([checked.page, *(size for _, size in large)]))
+            _write(replace(checked, page=page), indices, temporary, options, progress)
         lossless = options.write_mode == "raw"
         compare(
             temporary, images, indices, options.max_resolution,
@@ -87,11 +94,15 @@ def _list_bad(bad: Sequence[tuple[int, str]], images: int) -> str:
 
 @dataclass(frozen=True)
 class _Checked:
-    """What FFCV's workers read: an exception there would hang the writer for ever, so a bad image is noted and replaced."""
+    """What FFCV's workers read: an exception there would hang the writer for ever, so a bad image is noted and replaced.
+
+    notes: a folder. page: bytes; an image that is larger is noted too, and written in a second pass with larger pages.
+    """
 
     images: Split
     notes: Path
     options: WriteOptions
+    page: int
 
     def __len__(self) -> int:
         return len(self.images)
@@ -100,26 +111,47 @@ class _Checked:
         try:
             image, label = self.images[int(index)]
             pixels = np.asarray(image)
-            self._fits(int(index), pixels)
+            size = self._size(int(index), pixels)
         except DataError as error:
-            with self.notes.open("a") as file:  # one short write: whole lines, whoever writes
-                file.write(json.dumps([int(index), str(error)]) + "\n")
-            return np.zeros((1, 1, 3), dtype=np.uint8), 0
-        return pixels, label
+            return self._note("bad", int(index), str(error))
+        return self._note("large", int(index), size) if size > self.page else (pixels, label)
 
-    def _fits(self, index: int, pixels: np.ndarray) -> None:
+    def _note(self, kind: str, index: int, what: Any) -> tuple[np.ndarray, int]:
+        with (self.notes / kind).open("a") as file:  # one short write: whole lines, whoever writes
+            file.write(json.dumps([index, what]) + "\n")
+        return np.zeros((1, 1, 3), dtype=np.uint8), 0
+
+    def _size(self, index: int, pixels: np.ndarray) -> int:
+        """Bytes in the file, or more. Raises DataError for an image that can't be written."""
         height, width, _ = pixels.shape
         scale = min(1.0, (self.options.max_resolution or max(height, width)) / max(height, width))
-        if height * width * 3 * scale**2 > self.options.page() // 2 or max(height, width) * scale > LONGEST_SIDE:
-            raise DataError(f"{name_of(self.images, index)} ({width}x{height}) is too large; give --max-resolution")
-        if int(height * scale) < 1 or int(width * scale) < 1:
+        rows, columns = int(height * scale), int(width * scale)
+        if rows < 1 or columns < 1:
             raise DataError(f"{name_of(self.images, index)} ({width}x{height}) vanishes at that resolution")
+        size = 3 * rows * columns
+        if size > self.page and self.options.write_mode == "jpg":  # it must be compressed to know
+            size = _compressed(pixels, self.options)
+        if size > _LARGEST_PAGE or max(rows, columns) > LONGEST_SIDE:
+            raise DataError(f"{name_of(self.images, index)} ({width}x{height}) is too large; give --max-resolution")
+        return size
 
     def bad(self) -> list[tuple[int, str]]:
-        if not self.notes.exists():
-            return []
-        found = dict(map(json.loads, self.notes.read_text().splitlines()))
-        return sorted(found.items())
+        """Index and reason of each image that can't be used."""
+        return self._noted("bad")
+
+    def large(self) -> list[tuple[int, int]]:
+        """Index and bytes of each image that no page could hold."""
+        return self._noted("large")
+
+    def _noted(self, kind: str) -> list[tuple[int, Any]]:
+        file = self.notes / kind
+        return sorted(dict(map(json.loads, file.read_text().splitlines())).items()) if file.exists() else []
+
+
+def _compressed(pixels: np.ndarray, options: WriteOptions) -> int:
+    from ffcv.fields.rgb_image import encode_jpeg, resizer
+
+    return int(encode_jpeg(resizer(pixels, options.max_resolution), options.quality).nbytes)
 
 
 def _write(checked: _Checked, indices: np.ndarray, path: Path, options: WriteOptions, progress: Progress) -> None:
@@ -133,7 +165,7 @@ def _write(checked: _Checked, indices: np.ndarray, path: Path, options: WriteOpt
         ),
         "label": IntField(),
     }
-    writer = ffcv.writer.DatasetWriter(str(path), fields, page_size=options.page(), num_workers=options.workers)
+    writer = ffcv.writer.DatasetWriter(str(path), fields, page_size=checked.page, num_workers=options.workers)
     workers: list[Any] = []
     stand_ins = guards(workers, progress)
     original = {name: getattr(ffcv.writer, name) for name in stand_ins}
