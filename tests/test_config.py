@@ -108,3 +108,20 @@ def test_no_section_makes_anything_but_a_config_or_an_error(value):
         load_config("digits", [f"aux={yaml.safe_dump(value)}"])
     except ConfigError:
         pass
+
+
+def test_what_is_set_for_all_descendants_holds_for_every_depth():
+    assert load_config("small").descendant.recipe_at("11").epochs == 45
+    for settings, expected in (
+        (["descendant.epochs=1"], (1, 1)),
+        (["descendant.lr=1e-3"], (35, 45)),
+        (["descendant.epochs=1", "descendant.per_depth.11.epochs=2"], (1, 2)),
+    ):
+        section = load_config("small", settings).descendant
+        assert (section.recipe_at("10").epochs, section.recipe_at("11").epochs) == expected
+
+
+def test_layer_decay_is_for_networks_with_layers():
+    with pytest.raises(ConfigError, match=r"aux\.layer_decay = 0\.5: an aux net has no layers"):
+        load_config("small", ["aux.layer_decay=0.5"])
+    assert load_config("small", ["descendant.layer_decay=0.5"]).descendant.recipe_at("3").layer_decay == 0.5

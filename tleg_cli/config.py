@@ -144,6 +144,13 @@ class AuxSection(Recipe):
     depth: str
     distillation: Distillation = Distillation()
 
+    @field_validator("layer_decay")
+    @classmethod
+    def _no_layers(cls, value: float | None) -> float | None:
+        if value is not None:
+            raise ValueError("an aux net has no layers to tell apart, its blocks are one learngene; leave it out")
+        return value
+
     @field_validator("depth", mode="before")
     @classmethod
     def _depth_as_text(cls, depth: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -98,11 +98,24 @@ def load_config(name_or_file: str, settings: Iterable[str] = (), **replace: Any)
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {setting!r}: write --set section.key=value, as in --set aux.epochs=5")
-        _put(values, key.strip().split("."), read_yaml(value, f"--set {setting}"), setting)
+        path = key.strip().split(".")
+        _put(values, path, read_yaml(value, f"--set {setting}"), setting)
+        _for_every_depth(values, path)
     for dotted, value in replace.items():
         if value is not None:
             _put(values, dotted.split("__"), value, dotted)
+            _for_every_depth(values, dotted.split("__"))
     return validate(values, name_or_file)
+
+
+def _for_every_depth(values: Mapping[str, Any], path: Sequence[str]) -> None:
+    """What is said of all descendants holds for those too that the preset treats apart: their own value is dropped."""
+    if len(path) != 2 or path[0] != "descendant":
+        return
+    apart = values["descendant"].get("per_depth")
+    for one in apart.values() if isinstance(apart, dict) and path[1] != "per_depth" else ():
+        if isinstance(one, dict):
+            one.pop(path[1], None)
 
 
 def _put(values: dict[str, Any], path: list[str], value: Any, setting: str) -> None:

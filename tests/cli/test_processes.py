@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 
+import pytest
 import torch
 
 from tests.cli.conftest import in_its_own_process
+from tests.data.conftest import prepare
 from tests.tiny import as_options
 
 COMMON = ("--preset", "digits", "--device", "cpu", "--data", "digits")
@@ -53,6 +55,23 @@ def test_accumulation_equals_one_big_batch(made, tmp_path):
     assert (big.code, small.code) == (0, 0), big.err + small.err
     ours, theirs = weights(tmp_path / "big"), weights(tmp_path / "small")
     assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["digits", "betons"])
+def test_one_two_and_four_processes_score_every_image_once(made, tmp_path, data):
+    """500 images: 4 processes with batches of 48 end in parts of different sizes."""
+    path = str(prepare("digits", tmp_path / "betons")) if data == "betons" else data
+    options = ("evaluate", made.learngene, "--data", path, "--device", "cpu", "--batch-size", 48, "--json")
+    scores = []
+    for processes in (1, 2, 4):
+        done = in_its_own_process(*options, "--gpus", processes, OMP_NUM_THREADS="1")
+        assert done.code == 0, done.err
+        scores.append(done.json())
+    assert [score["images"] for score in scores] == [500] * 3
+    for name in ("top1", "top5"):
+        assert len({score[name] for score in scores}) == 1  # to the image
+    assert max(score["loss"] for score in scores) - min(score["loss"] for score in scores) < 1e-6
 
 
 def test_an_error_in_all_ranks_is_one_line(made, tmp_path):

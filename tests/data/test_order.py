@@ -29,11 +29,20 @@ def test_an_epoch_is_a_permutation_cut_into_whole_batches(samples, epoch, seed):
     assert images.max() < samples
 
 
+@pytest.mark.parametrize("repeats", [1, 2, 3])
 @pytest.mark.parametrize(("world", "batch_size"), [(2, 16), (4, 8)])
-def test_more_processes_see_the_same_global_batches(world, batch_size):
-    alone = epoch_order(100, seed=3, epoch=2, batch_size=32, rank=0, world=1)
-    parts = [epoch_order(100, seed=3, epoch=2, batch_size=batch_size, rank=rank, world=world) for rank in range(world)]
-    assert (np.concatenate(parts, axis=1) == alone).all()
+def test_more_processes_see_the_same_global_batches(world, batch_size, repeats):
+    """The same images with the same draws in every step; with repeats a rank's share of them may stand elsewhere."""
+
+    def order(rank: int, world: int, batch_size: int) -> np.ndarray:
+        return epoch_order(100, seed=3, epoch=2, batch_size=batch_size, rank=rank, world=world, repeats=repeats)
+
+    alone = order(0, 1, 32)
+    together = np.concatenate([order(rank, world, batch_size) for rank in range(world)], axis=1)
+    assert alone.shape == together.shape
+    assert (np.sort(together, axis=1) == np.sort(alone, axis=1)).all()
+    if repeats == 1:
+        assert (together == alone).all()
 
 
 def test_epochs_and_seeds_differ_but_are_repeatable():

@@ -37,7 +37,9 @@ def stop_at(*steps: int) -> Onlooker:
 
 
 @pytest.mark.parametrize("source", ["digits", "betons"])
-@pytest.mark.parametrize("settings", [(), EVERYTHING], ids=["plain", "everything"])
+@pytest.mark.parametrize(
+    "settings", [(), EVERYTHING, (*EVERYTHING, "aux.precision=fp16")], ids=["plain", "everything", "fp16"]
+)
 def test_stopped_in_and_between_epochs_the_weights_are_bitwise_the_same(
     tmp_path, teacher, digits_betons, source, settings
 ):

@@ -66,6 +66,7 @@ def report_family(family: Mapping[str, Any], folder: Path, *, as_json: bool) -> 
     if as_json:
         print_json(family)
         return
+    averaged = any("ema_top1" in one for one in family["descendants"])
     rows = [
         [
             one["depth"],
@@ -73,10 +74,11 @@ def report_family(family: Mapping[str, Any], folder: Path, *, as_json: bool) -> 
             _percent(one.get("zero_epoch_top1")),
             _percent(one["top1"][0] if one["top1"] else None),
             _percent(one["final_top1"]),
+            *([_percent(one["ema_top1"][-1] if one.get("ema_top1") else None)] if averaged else []),
         ]
         for one in family["descendants"]
     ]
-    columns = ["depth", "parameters", "top-1 untrained", "after 1 epoch", "at the end"]
+    columns = ["depth", "parameters", "top-1 untrained", "after 1 epoch", "at the end", *["EMA"] * averaged]
     print_table(f"descendants from {family['init']}: {folder}", columns, rows)
 
 

@@ -25,6 +25,7 @@ from tleg_cli.models.descendant import at_image_size, descendant_card, descendan
 from tleg_cli.models.model_file import write_model
 from tleg_cli.models.teacher import ask, load_teacher, new_teacher
 from tleg_cli.training.distributed import World
+from tleg_cli.training.family import family_of
 from tleg_cli.training.fit import State, Watch
 from tleg_cli.training.losses import Objective, distill_from, label_loss
 from tleg_cli.training.provenance import provenance, scores_of
@@ -123,7 +124,7 @@ def train_descendants(
                 f"{classes} classes, but the learngene has {learngene.metadata.classes}: every descendant gets a fresh head"
             )
         results = [_train_descendant(shared, learngene, source, depth, out, scratch=scratch) for depth in depths]
-    family = {"kind": "family", "init": "scratch" if scratch else "learngene", "descendants": results}
+    family = family_of(out, results, "scratch" if scratch else "learngene", source)
     if world.main:
         write_summary(out / "summary.json", family)
     return family
