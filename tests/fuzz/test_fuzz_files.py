@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.data.conftest import picture, prepare, write_folder
 from tests.fuzz.hostile import A_FEW, MANY, damaged, feed, plain, safetensors_files, torch_files
+from tests.learngene.test_reference import reference_weights, save
 from tleg_cli import plugin_manager
 from tleg_cli.atomic import file_hash
 from tleg_cli.data.beton_file import read_beton
@@ -23,6 +24,7 @@ from tleg_cli.data.sidecar import read_sidecar
 from tleg_cli.data.sources import read_rgb
 from tleg_cli.learngene.file import read_learngene, write_learngene
 from tleg_cli.learngene.header import read_header
+from tleg_cli.learngene.reference import read_reference
 from tleg_cli.learngene.weights_file import open_weights
 from tleg_cli.models.descendant import descendant_card, expanded_model
 from tleg_cli.models.model_file import load_card, load_strictly, read_card, read_weights, write_model
@@ -124,6 +126,12 @@ def forged_metadata(folder: Path, gene: Any) -> Target:
     return check, st.tuples(st.sampled_from(["top", "metadata"]), keys | more, plain)
 
 
+def reference(folder: Path, gene: Any) -> Target:
+    """Checkpoints of the reference code, whose options are a Namespace: more is let in than elsewhere."""
+    whole = save(folder / "whole.pth", reference_weights(16, patch=4, classes=3)).read_bytes()
+    return lambda data: read_reference(written(folder / "x.pth", data), "vit", heads=2), torch_files(whole)
+
+
 def descendant(folder: Path, gene: Any) -> Target:
     model = expanded_model(gene, (2,), 10)
     write_model(folder / "model.safetensors", model.state_dict(), descendant_card(gene, (2,), 10, 0.9, training={}))
@@ -185,7 +193,7 @@ def beton(folder: Path, gene: Any) -> Target:
     pytest.importorskip("ffcv")
     data = folder / "betons"
     if not data.exists():
-        prepare(write_folder(folder / "photos", classes=2, train=3, val=2), data, write_mode="jpg")
+        prepare(write_folder(folder / "photos", classes=2, train=3, val=2), data, write_mode="jpg", max_resolution=120)
     whole = (data / "val.beton").read_bytes()
     return lambda data: read_beton(written(folder / "x.beton", data)), damaged(whole)
 
@@ -222,7 +230,8 @@ def image(folder: Path, gene: Any) -> Target:
 TARGETS: dict[str, Callable[[Path, Any], Target]] = {
     maker.__name__: maker
     for maker in (
-        torch_learngene, safe_learngene, safe_header, forged_metadata, descendant, checkpoint, run_folder, beton, sidecar, image,
+        torch_learngene, safe_learngene, safe_header, forged_metadata, reference, descendant, checkpoint, run_folder, beton,
+        sidecar, image,
     )
 }  # fmt: skip
 
@@ -247,7 +256,9 @@ def test_many_damaged_betons_are_decoded_or_refused(folder):
 
     data = folder / "decoded"
     if not data.exists():
-        prepare(write_folder(folder / "photos-2", classes=2, train=3, val=2), data, write_mode="jpg")
+        prepare(
+            write_folder(folder / "photos-2", classes=2, train=3, val=2), data, write_mode="jpg", max_resolution=120
+        )
     whole = (data / "val.beton").read_bytes()
     shutil.copy(data / "val.json", folder / "w.json")
 

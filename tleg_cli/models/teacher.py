@@ -84,8 +84,9 @@ def fetched_already(section: TeacherSection) -> bool:
 
 def ask(teacher: nn.Module, images: Tensor) -> Tensor:
     """The teacher's logits, without gradient."""
-    with torch.no_grad():
-        return teacher(images)
+    with torch.inference_mode():
+        logits = teacher(images)
+    return logits.clone()  # outside: what is born in there can't be kept for the student's backward pass
 
 
 def _from_file(section: TeacherSection, classes: int) -> tuple[nn.Module, int, tuple[float, ...], tuple[float, ...]]:
