@@ -1,8 +1,13 @@
 """`tleg plan`: figures that a second way of counting confirms, and nothing done."""
 
+import os
+import pty
+import subprocess
+import sys
+
 import pytest
 
-from tests.data.conftest import write_folder
+from tests.data.conftest import prepare, write_folder
 from tests.tiny import as_options
 
 TINY = ("--preset", "digits", "--data", "digits")
@@ -43,7 +48,7 @@ def test_one_depth_and_other_processes(tleg):
 def test_what_a_run_then_does_is_what_was_planned(tleg, made, tmp_path):
     settings = as_options("aux.epochs=1", "aux.ema_decay=0.9")
     plan = tleg("plan", *TINY, "--teacher", made.teacher, *settings, "--depth", "2", "--json").json()
-    assert plan["missing"] == []
+    assert plan["missing"] == plan["problems"] == []
     options = ("--device", "cpu", "--teacher", made.teacher, *settings, "--out", tmp_path / "aux", "--json")
     ran = tleg("train-aux", *TINY, *options).json()
     assert ran["plan"]["steps_per_epoch"] == plan["aux"]["steps_per_epoch"]
@@ -93,3 +98,140 @@ def test_a_folder_and_its_betons_count_alike(tleg, tmp_path):
     folder = write_folder(tmp_path / "photos", classes=2, train=140, val=2)
     plan = tleg("plan", *TINY[:2], "--data", folder, *as_options(), "--depth", 2, "--json").json()
     assert (plan["data"]["train"], plan["data"]["val"], plan["data"]["classes"]) == (280, 4, 2)
+    assert "estimated" in plan["data"]["betons"]["what"]
+    betons = prepare(folder, tmp_path / "betons", write_mode="jpg")
+    written = tleg("plan", *TINY[:2], "--data", betons, *as_options(), "--depth", 2, "--json").json()["data"]
+    assert (written["train"], written["val"], written["classes"]) == (280, 4, 2)
+    sizes = [(betons / f"{split}.beton").stat().st_size for split in ("train", "val")]
+    assert [written["betons"]["train_bytes"], written["betons"]["val_bytes"]] == sizes
+    assert [plan["data"]["betons"]["train_bytes"], plan["data"]["betons"]["val_bytes"]] == pytest.approx(
+        sizes, rel=0.01
+    )
+
+
+def test_what_nobody_can_know_is_said_to_be_unknown(tleg, tmp_path):
+    done = tleg("plan", *TINY, *as_options(), "--depth", 2)
+    assert "train.beton  unknown" in done.out
+    folder = tmp_path / "stamps"
+    for split in ("train", "val"):
+        write_stamps(folder / split / "only")
+    plan = tleg("plan", *TINY[:2], "--data", folder, *as_options("aux.batch_size=2", "descendant.batch_size=2"),
+                "--set", "teacher.recipe.batch_size=2", "--depth", 2, "--json").json()  # fmt: skip
+    assert plan["data"]["betons"]["train_bytes"] is None
+    assert "without compression" in plan["data"]["betons"]["what"]
+
+
+def write_stamps(folder):
+    from PIL import Image
+
+    folder.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (9, 9)).save(folder / f"{number}.png")
+
+
+def test_many_files_are_asked_in_part(monkeypatch, tmp_path):
+    from tleg_cli.data.sources import open_source
+    from tleg_cli.report import plan_files
+
+    folder = write_folder(tmp_path, classes=2, train=20, val=3)
+    train = open_source(str(folder)).train()
+    everything = plan_files._files_bytes(train)
+    assert everything == sum(file.stat().st_size for file in (folder / "train").rglob("*.jpg"))
+    monkeypatch.setattr(plan_files, "_LOOKED_AT", 10)
+    part = plan_files._files_bytes(train)
+    assert part != everything
+    assert part == pytest.approx(everything, rel=0.3)
+    assert "1 of 4 was looked at" in plan_files.look_at(str(folder))[1].what
+
+
+def test_the_sums_are_those_of_the_trainings(tleg):
+    plan = tleg("plan", *TINY, *as_options(), "--depth", "2,5", "--json").json()
+    trainings = [plan["teacher"], plan["aux"], *plan["descendants"]]
+    assert plan["disk"]["trainings"] == 4
+    assert plan["disk"]["results_bytes"] == sum(one["file_bytes"] for one in trainings)
+    assert plan["disk"]["checkpoints_bytes"] == sum(one["checkpoint_bytes"] for one in trainings)
+    assert plan["family"]["steps"] == sum(one["steps"] for one in trainings[1:])
+
+
+def test_what_training_keeps_is_what_the_plan_says(tleg):
+    from tleg_cli.training.checkpoint import KEEP
+
+    done = tleg("plan", *TINY, *as_options("aux.epochs=1"), "--depth", "2", "--scratch-epochs", 1)
+    assert f"up to {KEEP + 1} of each training are kept, the newest {KEEP} and the best" in done.out
+    assert " 1 epoch against 1:" in done.out
+    assert "; 1 process\n" in done.out
+
+
+def test_a_pretrained_teacher_of_other_classes_cant_work(tleg, tmp_path):
+    folder = write_folder(tmp_path / "photos", classes=2, train=140, val=2)
+    line = "train-aux: teacher levit_384 knows 1000 classes, the data has 2; train one with `tleg train-teacher`"
+    asked = ("plan", "--preset", "tiny", "--data", folder, "--depth", 3)
+    done = tleg(*asked)
+    assert done.code == 0
+    assert f"\ncan't work: {line}\n" in done.out
+    assert tleg(*asked, "--json").json()["problems"] == [line]
+    assumed = ("plan", "--preset", "tiny", "--data", "/nowhere", "--depth", 3, "--json")
+    assert tleg(*assumed).json()["problems"] == []
+    assert "the data has 7;" in tleg(*assumed, "--classes", 7).json()["problems"][0]
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_a_teachers_file_that_doesnt_fit_is_refused_in_the_words_of_training(tleg, made, tmp_path, suffix):
+    file = made.teacher
+    if suffix == "pth":  # as a stranger would give it: no card
+        import torch
+
+        from tleg_cli.models.model_file import read_weights
+
+        file = tmp_path / "teacher.pth"
+        torch.save({"model": read_weights(made.teacher)}, file)
+    folder = write_folder(tmp_path / "photos", classes=2, train=140, val=2)
+    options = (*TINY[:2], "--data", folder, "--teacher", file, *as_options())
+    planned = tleg("plan", *options, "--depth", 2, "--json").json()["problems"]
+    trained = tleg("train-aux", *options, "--device", "cpu", "--out", tmp_path / "aux")
+    assert trained.code == 1
+    assert [f"error: {line.removeprefix('train-aux: ')}\n" for line in planned] == [trained.err]
+    fitting = tleg("plan", *TINY, "--teacher", file, *as_options(), "--depth", 2, "--json").json()
+    assert fitting["problems"] == fitting["missing"] == []
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "backbone.options={img_size: 8, patch_size: 2, embed_dim: 32, num_heads: 2}",
+        "backbone={name: deit3, options: {img_size: 8, patch_size: 2, embed_dim: 16, num_heads: 2}}",
+        "data.mean=[0.5, 0.5, 0.5]",
+        "descendant.optimizer=adamx",
+        "augmentation.auto_augment=original",
+    ],
+)
+def test_what_stage_2_would_refuse_is_in_its_words(tleg, made, tmp_path, setting):
+    options = (*TINY, *as_options(setting), "--learngene", made.learngene, "--depth", 2)
+    planned = tleg("plan", *options, "--teacher", made.teacher, "--json").json()["problems"]
+    trained = tleg("train-des", *options, "--device", "cpu", "--out", tmp_path / "des")
+    assert trained.code == 1
+    refusal = trained.err.splitlines()[-1].removeprefix("error: ")
+    assert f"train-des: {refusal}" in planned
+
+
+def test_a_file_that_is_no_learngene_cant_work(tleg, made):
+    options = (*TINY, *as_options(), "--learngene", made.teacher, "--teacher", made.teacher, "--depth", 2, "--json")
+    assert "is no learngene" in " ".join(tleg("plan", *options).json()["problems"])
+
+
+def test_an_image_size_that_stage_1_refuses_is_planned_and_said(tleg):
+    plan = tleg("plan", *TINY, *as_options(), "--set", "data.image_size=16", "--depth", 2, "--json").json()
+    assert plan["problems"] == [
+        "train-aux: data.image_size is 16, but backbone.options.img_size is 8; set both to the same"
+    ]
+
+
+def test_who_waits_at_a_terminal_sees_what_for():
+    screen, theirs = pty.openpty()
+    command = [sys.executable, "-m", "tleg_cli", "plan", *TINY, *as_options(), "--depth", "2", "--json"]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}, timeout=120, check=True
+    )
+    os.close(theirs)
+    assert b"counting parameters" in os.read(screen, 100_000)
+    assert done.stdout.startswith(b"{")

@@ -107,7 +107,7 @@ def interrupted(arguments, out, stop_with):
 
 
 def test_a_signal_to_torchrun_ends_in_75_and_the_same_command_carries_on(made, tmp_path):
-    arguments = aux(made, tmp_path / "stopped", "--gpus", 2, "--set", "aux.epochs=40", batch_size=64)
+    arguments = aux(made, tmp_path / "stopped", "--gpus", 2, "--set", "aux.epochs=15", batch_size=64)
     code, err = interrupted(arguments, tmp_path / "stopped", signal.SIGTERM)
     assert code == 75, err
     assert "the same command carries on from there" in err
@@ -115,7 +115,7 @@ def test_a_signal_to_torchrun_ends_in_75_and_the_same_command_carries_on(made, t
     again = in_its_own_process(*arguments)
     assert again.code == 0, again.err
     assert "resuming at step" in again.err
-    whole = in_its_own_process(*aux(made, tmp_path / "whole", "--gpus", 2, "--set", "aux.epochs=40", batch_size=64))
+    whole = in_its_own_process(*aux(made, tmp_path / "whole", "--gpus", 2, "--set", "aux.epochs=15", batch_size=64))
     assert whole.code == 0
     ours, theirs = weights(tmp_path / "stopped"), weights(tmp_path / "whole")
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

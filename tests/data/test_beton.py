@@ -183,3 +183,22 @@ def test_train_and_val_must_go_together(betons, tmp_path):
     (copy / "val.json").write_text(json.dumps({**values, "max_resolution": 12}))
     with pytest.raises(DataError, match=r"train and val differ in max_resolution \(None and 12\)"):
         read_pair(copy)
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (["class-0", "class-1", "dog"], r"'class-2' only in train; 'dog' only in val"),
+        (["class-1", "class-0", "class-2"], r"another order: class 0 is 'class-0' in train and 'class-1' in val"),
+        (["class-0"], r"'class-1', 'class-2' only in train"),
+        (["class-0", "class-1", "class-2", *"abcde"], r"'a', 'b', 'c' and 2 more only in val"),
+    ],
+)
+def test_classes_that_differ_are_named(betons, tmp_path, classes, words):
+    from tleg_cli.data.sidecar import read_pair
+
+    copy = shutil.copytree(betons, tmp_path / "pair")
+    values = json.loads((copy / "val.json").read_text())
+    (copy / "val.json").write_text(json.dumps({**values, "classes": classes}))
+    with pytest.raises(DataError, match=words):
+        read_pair(copy)

@@ -102,3 +102,61 @@ def test_a_tar_of_each_split_works(tmp_path, photos):
     assert sorted(np.asarray(source.val()[i][0]).tobytes() for i in range(15)) == sorted(
         np.asarray(folder[i][0]).tobytes() for i in range(15)
     )
+
+
+def refusal(path: object) -> str:
+    with pytest.raises(DataError) as caught:
+        open_source(str(path))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_hugging_faces_sets_say_which_package_they_need(monkeypatch, capfd):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as if it weren't installed
+    assert "pip install datasets" in refusal("hfds/some/set")
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["CIFAR10", "CIFAR100"])
+def test_without_a_network_the_archive_and_its_place_are_named(name, tmp_path, no_network):
+    from torchvision import datasets
+
+    kind = getattr(datasets, name)
+    line = refusal(f"torch/{name.lower()}:{tmp_path}")
+    assert f"fetch {kind.url} elsewhere" in line
+    assert f"put it at {tmp_path / kind.filename}, or unpacked at {tmp_path / kind.base_folder}" in line
+
+
+def test_without_a_network_the_files_of_several_archives_are_named(tmp_path, no_network):
+    from torchvision.datasets import FashionMNIST
+
+    line = refusal(f"torch/fashion_mnist:{tmp_path}")
+    assert all(file in line for file, _ in FashionMNIST.resources)
+    assert FashionMNIST.mirrors[0] in line
+    assert f"into {tmp_path / 'FashionMNIST' / 'raw'}" in line
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    import urllib.request
+    from urllib.error import URLError
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+
+
+def test_what_timm_says_while_it_opens_a_set_stays_off_stdout(tmp_path, capfd, monkeypatch):
+    import timm.data
+
+    def talkative(*_: object, **__: object) -> None:
+        print("Files already downloaded")
+        raise ValueError("broken")
+
+    monkeypatch.setattr(timm.data, "create_dataset", talkative)
+    assert "broken" in refusal(f"torch/cifar10:{tmp_path}")
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "Files already downloaded\n")

@@ -1,10 +1,14 @@
 """What `tleg plan` counts without weights is what real networks have, multiply and keep."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
 
-from tleg_cli.models.cost import _saved, cost_of, forward_cost
+from tleg_cli import plugin_manager
+from tleg_cli.models.build import build_model
+from tleg_cli.models.cost import Cost, _saved, cost_at, cost_of, forward_cost
 
 SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "num_heads": 2, "depth": 3}
 
@@ -43,3 +47,24 @@ def test_published_sizes(name, parameters, gmacs):
     assert counted[0] == pytest.approx(parameters, rel=0.001)
     if gmacs:
         assert counted[1] / 1e9 == pytest.approx(gmacs, rel=0.01)
+
+
+SMALLER = {"img_size": 64, "window_size": 4}  # where the backbone has such an option
+STAGES = [(6, 1, 2, 1), (1, 2, 1, 7)]
+DEEP = [("vit", (9,)), ("deit3", (6,)), ("beit", (7,)), ("eva02", (8,))]
+DEEP += [(name, depth) for name in ("swin", "swinv2", "convnext", "convnextv2") for depth in STAGES]
+
+
+@pytest.mark.parametrize(("name", "depth"), DEEP, ids=str)
+def test_cost_at_a_depth_is_what_a_trace_of_that_depth_counts(name, depth):
+    backbone = plugin_manager.get_backbone(name)
+    options = {key: value for key, value in SMALLER.items() if key in backbone.options}
+    traced = []
+
+    def trace(few: tuple[int, ...]) -> Cost:
+        traced.append(few)
+        return cost_of(partial(build_model, backbone, options, few, 10, drop_path_rate=0.1), 64, "bf16")
+
+    extrapolated = cost_at(trace, depth)
+    assert max(map(max, traced)) <= 4
+    assert extrapolated == trace(depth)

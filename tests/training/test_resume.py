@@ -36,9 +36,16 @@ def stop_at(*steps: int) -> Onlooker:
     return Onlooker(lambda step: os.kill(os.getpid(), signal.SIGTERM) if step in steps else None)
 
 
-@pytest.mark.parametrize("source", ["digits", "betons"])
 @pytest.mark.parametrize(
-    "settings", [(), EVERYTHING, (*EVERYTHING, "aux.precision=fp16")], ids=["plain", "everything", "fp16"]
+    ("source", "settings"),
+    [
+        ("digits", ()),
+        ("betons", ()),
+        ("digits", EVERYTHING),
+        ("betons", EVERYTHING),
+        ("digits", (*EVERYTHING, "aux.precision=fp16")),
+    ],
+    ids=["plain-digits", "plain-betons", "everything-digits", "everything-betons", "fp16-digits"],
 )
 def test_stopped_in_and_between_epochs_the_weights_are_bitwise_the_same(
     tmp_path, teacher, digits_betons, source, settings

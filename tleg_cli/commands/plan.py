@@ -27,29 +27,32 @@ def plan(
     ] = 100,
     json: o.Json = False,
 ) -> None:
-    """Say what train-aux and train-des would do: parameters, MACs, steps, memory, files, and what is missing.
+    """Say what train-aux and train-des would do: parameters, MACs, steps, memory, files, what is missing and what can't work.
 
-    Where the data isn't there, ImageNet-1k's 1,281,167 images of 1000 classes are counted, and that is said.
+    Where the data isn't there, ImageNet-1k's 1,281,167 images of 1000 classes are counted, and that is said. What is
+    missing and what a training would refuse are lines of the plan; the exit code is 0 where a plan could be made.
 
     Example: tleg plan --preset small --depth 3-12 --gpus 4
     """
     from tleg_cli.config_file import load_config
     from tleg_cli.learngene.depths import parse_depths
-    from tleg_cli.report.plan import make_plan
-    from tleg_cli.report.plan_table import print_plan
+    from tleg_cli.report.plan_table import counting, print_plan
     from tleg_cli.report.summary import print_json
 
     weights, model = teacher_option(teacher)
     config = load_config(preset, settings or (), data__path=data, teacher__weights=weights, teacher__model=model)
-    made = make_plan(
-        config,
-        parse_depths(depth or config.descendant.depths),
-        processes=gpus * nodes,
-        learngene=learngene,
-        images=images,
-        classes=classes,
-        scratch_epochs=scratch_epochs,
-    )
+    with counting():
+        from tleg_cli.report.plan import make_plan
+
+        made = make_plan(
+            config,
+            parse_depths(depth or config.descendant.depths),
+            processes=gpus * nodes,
+            learngene=learngene,
+            images=images,
+            classes=classes,
+            scratch_epochs=scratch_epochs,
+        )
     if json:
         print_json(made)
     else:

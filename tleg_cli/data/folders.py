@@ -59,12 +59,13 @@ def class_folders(root: Path) -> tuple[str, ...]:
     """The classes of both splits, numbers in numeric order as timm sorts them. Raises DataError where train and val differ."""
     train, val = (class_folders_of(folder) for folder in split_folders(root))
     if train != val:
-        only = [f"{', '.join(map(repr, names[:3]))} only in {where}" for names, where in _differences(train, val)]
+        only = [f"{', '.join(map(repr, names[:3]))} only in {where}" for names, where in differences(train, val)]
         raise DataError(f"{root}: the classes of train and val differ: {'; '.join(only)}; both need the same folders")
     return train
 
 
-def _differences(train: tuple[str, ...], val: tuple[str, ...]) -> Iterator[tuple[list[str], str]]:
+def differences(train: tuple[str, ...], val: tuple[str, ...]) -> Iterator[tuple[list[str], str]]:
+    """The classes that only one split has, and which one that is."""
     for mine, other, where in ((train, val, "train"), (val, train, "val")):
         if names := sorted(set(mine) - set(other), key=natural):
             yield names, where

@@ -32,7 +32,7 @@ def prepare_folder(
     """
     opened = open_source(source)
     splits = {split: opened.split(split) for split in SPLITS}
-    mode = _mode(splits["train"], max_resolution) if write_mode == "auto" else write_mode
+    mode = usual_mode(splits["train"], max_resolution) if write_mode == "auto" else write_mode
     options = WriteOptions(mode, max_resolution, quality, workers, skip_bad)
     there = [split for split in SPLITS if (out / f"{split}{BETON}").exists()]
     if there and not force:
@@ -43,7 +43,7 @@ def prepare_folder(
     }
 
 
-def _mode(images: Split, max_resolution: int | None) -> str:
+def usual_mode(images: Split, max_resolution: int | None) -> str:
     """By the first image that can be read: a set is of one kind, and a bad image is reported later, with all others."""
     for index in range(min(len(images), 100)):
         try:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tleg_cli.atomic import write_text
+from tleg_cli.data.folders import differences
 from tleg_cli.errors import DataError
 
 BETON = ".beton"
@@ -59,9 +60,23 @@ def read_pair(folder: Path) -> tuple[Sidecar, Sidecar]:
     for what in ("classes", "max_resolution", "write_mode", "quality"):
         ours, theirs = getattr(train, what), getattr(val, what)
         if ours != theirs:
-            shown = f"{len(ours)} and {len(theirs)} of them" if what == "classes" else f"{ours!r} and {theirs!r}"
+            shown = _classes_that_differ(ours, theirs) if what == "classes" else f"{ours!r} and {theirs!r}"
             raise DataError(f"{folder}: train and val differ in {what} ({shown}); write both with one `tleg prepare`")
     return train, val
+
+
+def _classes_that_differ(train: tuple[str, ...], val: tuple[str, ...]) -> str:
+    """Names them, three of each split; the same names in another order are other labels too."""
+    only = [
+        f"{', '.join(map(repr, names[:3]))}{f' and {len(names) - 3} more' if len(names) > 3 else ''} only in {where}"
+        for names, where in differences(train, val)
+    ]
+    if not only and len(train) != len(val):
+        return f"{len(train)} and {len(val)}, some of the same name"
+    if not only:
+        label = next(label for label, (ours, theirs) in enumerate(zip(train, val, strict=True)) if ours != theirs)
+        return f"in another order: class {label} is {train[label]!r} in train and {val[label]!r} in val"
+    return "; ".join(only)
 
 
 def _beside(beton: Path) -> Path:

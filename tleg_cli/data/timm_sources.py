@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
 
 from tleg_cli.data.sources import Source, Split, read_rgb
 from tleg_cli.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_NO_NETWORK = (URLError, ConnectionError, TimeoutError)
 
 
 def timm_source(path: str) -> Source:
@@ -25,13 +31,46 @@ def timm_source(path: str) -> Source:
 def _timm_split(name: str, root: str | None, split: str) -> Split:
     from timm.data import create_dataset
 
-    if name.startswith("torch/") and root is None:
+    torchvision = name.startswith("torch/")
+    if torchvision and root is None:
         raise DataError(f"{name} needs the folder of its files: write {name}:FOLDER; what isn't there is downloaded")
+    if not torchvision:
+        _need_datasets(name)
     try:
-        return TimmSplit(create_dataset(name, root, split=split, download=name.startswith("torch/")), f"{name} {split}")
+        with redirect_stdout(sys.stderr):  # where progress goes: results alone go to stdout
+            return TimmSplit(create_dataset(name, root, split=split, download=torchvision), f"{name} {split}")
     except (Exception, SystemExit) as error:  # torchvision and Hugging Face raise whatever went wrong
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"can't open {name} ({split}): {reason[:300]}") from error
+        unreachable = isinstance(error, _NO_NETWORK) or reason.startswith("Error downloading")  # the latter by MNIST
+        advice = _by_hand(name, str(root)) if torchvision and unreachable else ""
+        raise DataError(f"can't open {name} ({split}): {reason[:300]}{advice}") from error
+
+
+def _need_datasets(name: str) -> None:
+    """timm would say on stdout that it needs the package, and raise no more than its name."""
+    try:
+        _ = import_module("datasets").load_dataset  # a folder of that name would import as well
+    except (ImportError, AttributeError) as error:
+        raise DataError(
+            f"{name} is read by Hugging Face's package datasets, which isn't there ({error}): pip install datasets"
+        ) from error
+
+
+def _by_hand(name: str, root: str) -> str:
+    """Where torchvision would find the archive that it could not fetch; empty where its class doesn't say so."""
+    from torchvision import datasets
+
+    wanted = name.partition("/")[2].replace("_", "").lower()
+    kind: Any = next((getattr(datasets, known) for known in datasets.__all__ if known.lower() == wanted), None)
+    if all(isinstance(getattr(kind, fact, None), str) for fact in ("url", "filename")):
+        unpacked = f", or unpacked at {Path(root) / kind.base_folder}" if getattr(kind, "base_folder", "") else ""
+        return f"; fetch {kind.url} elsewhere and put it at {Path(root) / kind.filename}{unpacked}"
+    if isinstance(getattr(kind, "resources", None), list) and getattr(kind, "mirrors", None):
+        files = ", ".join(file for file, _ in kind.resources)
+        return (
+            f"; fetch {files} from {kind.mirrors[0]} elsewhere and put them into {Path(root) / kind.__name__ / 'raw'}"
+        )
+    return ""
 
 
 @dataclass(frozen=True)

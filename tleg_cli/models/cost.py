@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor, nn
 
+from tleg_cli.learngene.depths import Depth
+
+_TRACED = 4  # blocks of a stage up to which a network is traced itself
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -26,9 +29,25 @@ class Cost:
     kept_per_image: int
 
 
+def cost_at(trace: Callable[[Depth], Cost], depth: Depth) -> Cost:
+    """The cost at `depth`, exact, though `trace` is asked for networks of at most 4 blocks a stage alone.
+
+    Blocks of a stage are alike but for those that alternate (Swin shifts the windows of every second one), so two more of them
+    cost the same wherever they stand:  cost(d) = cost(d mod 2) + (blocks in between) / 2 * (what two more cost).
+    """
+    few = tuple(blocks if blocks <= _TRACED else 2 - blocks % 2 for blocks in depth)
+    start = total = astuple(trace(few))
+    for stage, (blocks, traced) in enumerate(zip(depth, few, strict=True)):
+        if blocks > traced:
+            more = astuple(trace((*few[:stage], traced + 2, *few[stage + 1 :])))
+            pairs = (blocks - traced) // 2
+            total = tuple(old + pairs * (new - first) for old, new, first in zip(total, more, start, strict=True))
+    return Cost(*total)
+
+
 def cost_of(build: Callable[[], nn.Module], image_size: int, precision: str) -> Cost:
     """Counts the network that `build` makes. precision: fp32, bf16 or fp16, of its forward pass in training."""
-    model = _without_weights(build)
+    model = without_weights(build)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     macs = _macs(model.eval(), image_size)
     once, per_image = _kept(model.train(), image_size, precision)
@@ -37,11 +56,11 @@ def cost_of(build: Callable[[], nn.Module], image_size: int, precision: str) -> 
 
 def forward_cost(build: Callable[[], nn.Module], image_size: int) -> tuple[int, int]:
     """Parameters, and multiply-adds of one image: for a network that isn't trained."""
-    model = _without_weights(build)
+    model = without_weights(build)
     return sum(parameter.numel() for parameter in model.parameters()), _macs(model.eval(), image_size)
 
 
-def _without_weights(build: Callable[[], nn.Module]) -> nn.Module:
+def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
     """On torch's meta device, which has shapes but no numbers; a network that looks at numbers while it is built is built whole."""
     try:
         with torch.device("meta"):

@@ -94,13 +94,13 @@ def _from_file(section: TeacherSection, classes: int) -> tuple[nn.Module, int, t
     card = read_card(path)
     weights = read_weights(path)
     if card is not None:
-        _check_classes(card.classes, classes, str(path))
+        check_classes(card.classes, classes, str(path))
         net = _create(card.timm)
         load_strictly(net, weights, str(path))
         return net, card.image_size, card.mean, card.std
     net = _create(TimmCall(section.model, {**section.options, "num_classes": classes}))
     size, mean, std = _usual_input(net)
-    load_strictly(net, _as_timm_names_them(net, weights), f"{path} as {section.model} with {classes} classes")
+    load_strictly(net, as_timm_names_them(net, weights), f"{path} as {section.model} with {classes} classes")
     return net, size, mean, std
 
 
@@ -118,7 +118,7 @@ def _from_hub(section: TeacherSection, classes: int) -> tuple[nn.Module, int, tu
             f"where there is a network, `hf download timm/{_hub_name(section.model)} model.safetensors --local-dir .` gets them: "
             "bring that file and give --teacher model.safetensors"
         ) from error
-    _check_classes(int(getattr(net, "num_classes", classes)), classes, section.model)
+    check_classes(int(getattr(net, "num_classes", classes)), classes, section.model)
     return (net, *_usual_input(net))
 
 
@@ -134,7 +134,7 @@ def _reach_hub() -> None:
     socket.create_connection((address.hostname or ENDPOINT, address.port or 443), timeout=10).close()
 
 
-def _as_timm_names_them(net: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def as_timm_names_them(net: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights as their authors published them, put right by timm where it can; else as they are."""
     translate = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
     if translate is None or set(weights) == set(net.state_dict()):
@@ -175,7 +175,8 @@ def _create(call: TimmCall) -> nn.Module:
         raise ConfigError(f"timm can't build the teacher {call.source()}: {error}") from error
 
 
-def _check_classes(found: int, wanted: int, where: str) -> None:
+def check_classes(found: int, wanted: int, where: str) -> None:
+    """Raises ConfigError where a teacher knows other classes than the data has. where: its file or name."""
     if found != wanted:
         raise ConfigError(
             f"teacher {where} knows {found} classes, the data has {wanted}; train one with `tleg train-teacher`"

@@ -9,13 +9,16 @@ from typing import Any
 
 from tleg_cli import plugin_manager
 from tleg_cli.config import Config
-from tleg_cli.data.counted import IMAGENET, Counted, count_images
+from tleg_cli.data.counted import IMAGENET, Counted
 from tleg_cli.errors import DataError
 from tleg_cli.learngene.depths import Depth
 from tleg_cli.models.teacher import fetched_already
-from tleg_cli.report.plan_networks import Setup, aux_part, descendant_part, teacher_part
+from tleg_cli.report.plan_files import Betons, look_at
+from tleg_cli.report.plan_networks import CHECKPOINTS, Setup, aux_part, descendant_part, teacher_part
+from tleg_cli.report.plan_problems import find_problems
 
 SCRATCH_EPOCHS = 100  # for one network from scratch, as TLEG's paper counts
+_WRITTEN = {"results": "file", "checkpoints": "checkpoint"}  # sum -> what each training says
 
 
 def make_plan(
@@ -28,43 +31,54 @@ def make_plan(
     classes: int | None = None,
     scratch_epochs: int = SCRATCH_EPOCHS,
 ) -> dict[str, Any]:
-    """Plain values: data, teacher, aux net, descendants, the family's sums, and what is missing.
+    """Plain values: data, teacher, aux net, descendants, the family's sums, the disk, what is missing and what can't work.
 
-    processes: over all nodes. images, classes: instead of what is found. Raises ConfigError and DataError as training would.
+    processes: over all nodes. images, classes: instead of what is found. Raises ConfigError and DataError as training would,
+    where that leaves nothing to count.
     """
     missing: list[str] = []
-    counted = _counted(config, images, classes, missing)
+    counted, betons = _counted(config, images, classes, missing)
     setup = Setup(config, plugin_manager.get_backbone(config.backbone.name), counted, processes)
     missing += _missing_files(config, learngene)
     teacher = teacher_part(setup)
     aux = aux_part(setup, plugin_manager.get_basis(config.basis).rank, teacher)
     descendants = [descendant_part(setup, depth) for depth in depths]
+    known = classes if counted.kind == "assumed" else counted.classes
     return {
         "processes": processes,
-        "data": {"path": config.data.path, **asdict(counted)},
+        "data": {"path": config.data.path, **asdict(counted), "betons": asdict(betons)},
         "teacher": teacher,
         "aux": aux,
         "descendants": descendants,
         "family": family_sums(aux, descendants, scratch_epochs),
+        "disk": _disk([teacher, aux, *descendants]),
         "missing": missing,
+        "problems": find_problems(setup, depths, learngene, known),
     }
 
 
-def _counted(config: Config, images: int | None, classes: int | None, missing: list[str]) -> Counted:
+def _disk(parts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Bytes of all trainings of the plan together; a teacher that comes trained writes nothing."""
+    sums = {f"{what}_bytes": sum(one.get(f"{key}_bytes", 0) for one in parts) for what, key in _WRITTEN.items()}
+    return {"trainings": sum("steps" in one for one in parts), **sums, "checkpoints_kept_of_each": CHECKPOINTS}
+
+
+def _counted(config: Config, images: int | None, classes: int | None, missing: list[str]) -> tuple[Counted, Betons]:
     """What the data holds; ImageNet-1k's numbers where it isn't there, and that is said."""
     try:
         if config.data.path is None:
             raise DataError("no data: give --data PATH")
-        found = count_images(config.data.path)
+        found, betons = look_at(config.data.path)
     except DataError as error:
         missing.append(str(error))
-        found = IMAGENET
-    return Counted(
+        found, betons = IMAGENET, Betons()
+    counted = Counted(
         found.kind,
         classes or found.classes,
         images or found.train,
         found.val if images is None else max(1, images // 25),
     )
+    return counted, betons
 
 
 def _missing_files(config: Config, learngene: Path | None) -> list[str]:
@@ -100,6 +114,7 @@ def family_sums(
         "networks": len(descendants),
         "scratch_epochs_each": scratch_epochs,
         "epochs": epochs,
+        "steps": aux["steps"] + sum(one["steps"] for one in descendants),
         "scratch_epochs": alone,
         "times_fewer_epochs": alone / max(epochs, 1),
         "training_macs": macs,

@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from tleg_cli.config import Config, Recipe
+from tleg_cli.config import Config, Recipe, TeacherSection
 from tleg_cli.data.counted import Counted
 from tleg_cli.data.order import batches_per_epoch
 from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.depths import Depth, complete_depth, format_depth, parse_depths
 from tleg_cli.models.build import build_model
-from tleg_cli.models.cost import Cost, cost_of, forward_cost
+from tleg_cli.models.cost import Cost, cost_at, cost_of, forward_cost
 from tleg_cli.models.teacher import untrained_teacher
+from tleg_cli.training.checkpoint import KEEP
 from tleg_cli.training.optim import plan_training
 
 FP32 = 4  # bytes
 _PASSES = 3  # a step multiplies once forward and twice backward
-_CHECKPOINTS = 3  # the two newest and the best
+CHECKPOINTS = KEEP + 1  # the newest ones and the best
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all trainings of a plan share. world: processes over all nodes."""
+    """What all trainings of a plan share. world: processes over all nodes. traced: what was counted already, by what decides it."""
 
     config: Config
     backbone: Backbone
     counted: Counted
     world: int
+    traced: dict[Hashable, Cost] = field(default_factory=dict)
 
     @property
     def aux_depth(self) -> Depth:
         return complete_depth(parse_depths(self.config.aux.depth)[0], self.backbone.usual_depth, self.backbone.name)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The backbone's, at the size of the data's images: where the preset says another, training refuses or resamples."""
+        size = {"img_size": self.config.data.image_size} if "img_size" in self.backbone.options else {}
+        return {**self.config.backbone.options, **size}
 
     def complete(self, depth: Depth) -> Depth:
         """A number for every stage: what isn't said is the aux net's."""
@@ -42,10 +50,16 @@ class Setup:
     def cost(self, depth: Depth, recipe: Recipe) -> Cost:
         """Of the network of this depth."""
         training = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
-        build = partial(
-            build_model, self.backbone, self.config.backbone.options, depth, self.counted.classes, **training
-        )
-        return cost_of(build, self.config.data.image_size, recipe.precision)
+        options, classes = self.options, self.counted.classes
+
+        def trace(few: Depth) -> Cost:
+            key = (few, *training.values(), recipe.precision)
+            if key not in self.traced:
+                build = partial(build_model, self.backbone, options, few, classes, **training)
+                self.traced[key] = cost_of(build, self.config.data.image_size, recipe.precision)
+            return self.traced[key]
+
+        return cost_at(trace, depth)
 
 
 def training_part(setup: Setup, recipe: Recipe, *, trained: int, macs_of_an_image: int, memory: int) -> dict[str, Any]:
@@ -66,7 +80,7 @@ def training_part(setup: Setup, recipe: Recipe, *, trained: int, macs_of_an_imag
         "training_macs": plan.steps * plan.global_batch * macs_of_an_image,
         "memory_bytes": memory + _batch_bytes(recipe, config.data.image_size),
         "file_bytes": FP32 * trained * averages,
-        "checkpoint_bytes": FP32 * trained * (averages + 2) * _CHECKPOINTS,  # weights, two moments of AdamW, average
+        "checkpoint_bytes": FP32 * trained * (averages + 2) * CHECKPOINTS,  # weights, two moments of AdamW, average
     }
 
 
@@ -94,7 +108,9 @@ def aux_part(setup: Setup, rank: int, teacher: Mapping[str, Any]) -> dict[str, A
     """The aux net. Its parameters are the learngene's: `rank` of each block's weights, and what all depths share."""
     recipe, depth = setup.config.aux, setup.aux_depth
     cost = setup.cost(depth, recipe)
-    blocks, learngene = _stored(setup, depth, rank)
+    one_each = _one_block_each(setup)
+    blocks = sum(size * count for size, count in zip(one_each, depth, strict=True))
+    learngene = cost.parameters - blocks + rank * sum(one_each)
     expanded = 2 * FP32 * blocks  # the weights that are expanded at each step, and their gradients
     memory = (
         _optimised_bytes(learngene, recipe)
@@ -112,23 +128,21 @@ def aux_part(setup: Setup, rank: int, teacher: Mapping[str, Any]) -> dict[str, A
     }  # fmt: skip
 
 
-def _stored(setup: Setup, depth: Depth, rank: int) -> tuple[int, int]:
-    """Parameters in the blocks of the network of this depth, and in the learngene."""
+def _one_block_each(setup: Setup) -> list[int]:
+    """Parameters of one block of each stage: build_model has made sure that all of a stage have the same."""
     import torch
 
+    shallowest = (1,) * len(setup.backbone.stages)
     with torch.device("meta"):
-        model = build_model(setup.backbone, setup.config.backbone.options, depth, setup.counted.classes)
+        model = build_model(setup.backbone, setup.options, shallowest, setup.counted.classes)
     stages = [model.get_submodule(stage) for stage in setup.backbone.stages]
-    sizes = [sum(parameter.numel() for parameter in stage.parameters()) for stage in stages]
-    one_block_each = sum(size // blocks for size, blocks in zip(sizes, depth, strict=True))
-    everything = sum(parameter.numel() for parameter in model.parameters())
-    return sum(sizes), everything - sum(sizes) + rank * one_block_each
+    return [sum(parameter.numel() for parameter in stage.parameters()) for stage in stages]
 
 
 def teacher_part(setup: Setup) -> dict[str, Any]:
     """The ancestor, and its own training where the preset has a recipe for it."""
     config, section = setup.config, setup.config.teacher
-    build, size = untrained_teacher(section, config.data, setup.counted.classes)
+    build, size = untrained_teacher(section, config.data, pretrained_classes(section) or setup.counted.classes)
     parameters, macs = forward_cost(build, size)
     part = {"network": f"teacher {section.model}", "parameters": parameters, "macs": macs}
     if section.recipe is None:
@@ -138,3 +152,13 @@ def teacher_part(setup: Setup) -> dict[str, Any]:
     return part | training_part(
         setup, section.recipe, trained=parameters, macs_of_an_image=_PASSES * macs, memory=memory
     )
+
+
+def pretrained_classes(section: TeacherSection) -> int | None:
+    """How many classes a teacher knows that comes trained by timm; None for one of a file or of a recipe of ours."""
+    from timm.models import get_pretrained_cfg
+
+    if section.weights or section.recipe is not None:
+        return None
+    usual = get_pretrained_cfg(section.model)
+    return section.options.get("num_classes", usual.num_classes if usual else None)

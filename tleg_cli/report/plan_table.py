@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+from rich.console import Console
 
 from tleg_cli.report.summary import print_facts, print_table
 
 COLUMNS = (
-    "network", "parameters", "GMACs", "epochs", "steps", "images", "batch", "lr", "PMACs in all", "memory", "result",
+    "network", "parameters", "GMACs", "epochs", "steps in all", "images", "batch", "lr", "PMACs in all", "memory", "result",
     "checkpoints",
 )  # fmt: skip
 
 
+@contextmanager
+def counting() -> Iterator[None]:
+    """Says on stderr what is waited for while it lasts, where a person looks on: torch and timm alone take seconds to load."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status("counting parameters, multiplications and memory ..."):
+        yield
+
+
 def print_plan(plan: Mapping[str, Any]) -> None:
-    """The trainings, the family's sums, and what is missing."""
+    """The trainings, the family's sums, the disk, what is missing and what can't work."""
     data = plan["data"]
     where = f"{data['path']}: " if data["kind"] != "assumed" else "as if the data were there: "
-    counts = f"{data['train']:,} images to train, {data['val']:,} to score, {data['classes']:,} classes"
-    title = f"{where}{counts}; processes: {plan['processes']}"
+    counts = f"{some(data['train'], 'image')} to train, {data['val']:,} to score, {some(data['classes'], 'class', 'classes')}"
+    title = f"{where}{counts}; {some(plan['processes'], 'process', 'processes')}"
     print_table(title, COLUMNS, [_row(one) for one in (plan["teacher"], plan["aux"], *plan["descendants"])])
     print()
     print_facts("the family, beside each network from scratch", _sums(plan["family"]))
+    print()
+    print_facts("on the disk", _files(data["betons"], plan["disk"]))
     print("\nMemory is for each process: weights, gradients, AdamW, averages and what the backward pass keeps, without")
     print("what CUDA and its allocator take beside. PMACs count training alone; a backward pass is two forward ones.")
     for line in plan["missing"]:
         print(f"missing: {line}")
+    for line in plan["problems"]:
+        print(f"can't work: {line}")
+
+
+def some(count: int, one: str, many: str = "") -> str:
+    """`1 image`, `1,297 images`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _row(one: Mapping[str, Any]) -> list[str]:
@@ -34,7 +57,7 @@ def _row(one: Mapping[str, Any]) -> list[str]:
         return start + [""] * (len(COLUMNS) - len(start))
     return [
         *start,
-        str(one["epochs"]),
+        f"{one['epochs']:,}",
         f"{one['steps']:,}",
         f"{one['images']:,}",
         str(one["global_batch"]),
@@ -51,14 +74,29 @@ def size(count: float) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
+def _files(betons: Mapping[str, Any], disk: Mapping[str, Any]) -> dict[str, str]:
+    each = some(disk["trainings"], "training")
+    kept = disk["checkpoints_kept_of_each"]
+    known = betons["train_bytes"] is not None
+    return {
+        "train.beton": size(betons["train_bytes"]) if known else "unknown",
+        "val.beton": size(betons["val_bytes"]) if known else "unknown",
+        "both": betons["what"],
+        "results": f"{size(disk['results_bytes'])} of {each}",
+        "checkpoints": f"{size(disk['checkpoints_bytes'])} at most: up to {kept} of each training are kept, "
+        f"the newest {kept - 1} and the best",
+    }
+
+
 def _sums(family: Mapping[str, Any]) -> dict[str, str]:
     each = f"{family['networks']} x {family['scratch_epochs_each']}"
     return {
         "epochs": f"{family['epochs']:,} against {family['scratch_epochs']:,} ({each}): {family['times_fewer_epochs']:.2f}x",
+        "steps": f"{family['steps']:,} in all",
         "multiplications": f"{family['training_macs'] / 1e15:,.3f} PMACs against {family['scratch_training_macs'] / 1e15:,.3f}: "
         f"{family['times_fewer_macs']:.2f}x",
         "stored": f"{family['stored_parameters'] / 1e6:.3f} M parameters against {family['parameters_of_all'] / 1e6:.3f} M: "
         f"{family['times_fewer_parameters']:.1f}x",
-        "pre-training": f"{family['pretraining_epochs']} epochs against {family['scratch_epochs']:,}: "
+        "pre-training": f"{some(family['pretraining_epochs'], 'epoch')} against {family['scratch_epochs']:,}: "
         f"{family['times_less_pretraining']:.2f}x",
     }

@@ -37,7 +37,7 @@ class Screen:
         if self.quiet:
             return
         self.say(
-            f"{plan.epochs} epochs of {plan.steps_per_epoch} steps, {plan.global_batch} images a step, "
+            f"{_count(plan.epochs, 'epoch')} of {_count(plan.steps_per_epoch, 'step')}, {plan.global_batch} images a step, "
             f"lr {plan.lr:.3g}, {plan.steps * plan.global_batch:,} images in all"
         )
         if self.console.is_terminal:
@@ -53,7 +53,7 @@ class Screen:
         self.looked = now
         speed = (step - self.first_step) * self.plan.global_batch / (now - self.began)
         epoch = min(step // self.plan.steps_per_epoch + 1, self.plan.epochs)
-        note = f"loss {float(loss):.3f}  {self.best}{speed:,.0f} images/s"
+        note = f"loss {float(loss):.3f}  {self.best}{_rate(speed)}"
         self.progress.update(self.task, completed=step, description=f"epoch {epoch}/{self.plan.epochs}", note=note)
 
     def epoch(self, record: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Screen:
         if "ema_top1" in record:
             parts.append(f"EMA {record['ema_top1']:.2f} %")
         if "images_per_second" in record:
-            parts.append(f"{record['images_per_second']:,.0f} images/s")
+            parts.append(_rate(record["images_per_second"]))
         self.say("  ".join(parts))
 
     def say(self, text: str) -> None:
@@ -79,6 +79,14 @@ class Screen:
         if self.progress is not None:
             self.progress.stop()
             self.progress = None
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _rate(images: float) -> str:
+    return f"{images:,.0f} images/s" if images >= 10 else f"{images:.2g} images/s"
 
 
 def _columns() -> tuple[ProgressColumn, ...]:

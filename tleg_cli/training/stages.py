@@ -15,10 +15,9 @@ from tleg_cli import plugin_manager
 from tleg_cli.atomic import file_hash
 from tleg_cli.config import Config
 from tleg_cli.errors import ConfigError
-from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.depths import Depth, complete_depth, format_depth, parse_depths
 from tleg_cli.learngene.file import read_learngene, write_learngene
-from tleg_cli.learngene.gene import Learngene, Metadata
+from tleg_cli.learngene.gene import Learngene
 from tleg_cli.models.aux_net import AuxNet, new_aux_net, too_shallow
 from tleg_cli.models.build import build_model
 from tleg_cli.models.descendant import at_image_size, descendant_card, descendant_folder, expanded_model, full_depth
@@ -31,6 +30,7 @@ from tleg_cli.training.losses import Objective, distill_from, label_loss
 from tleg_cli.training.provenance import provenance, scores_of
 from tleg_cli.training.run import Setting, Summary, setting, train_in
 from tleg_cli.training.run_folder import write_summary
+from tleg_cli.training.stage_checks import aux_metadata, check_fits, check_image_size
 
 
 def train_teacher(config: Config, out: Path, world: World, watch: Watch, allow_changed: Sequence[str] = ()) -> Summary:
@@ -68,8 +68,8 @@ def train_aux(config: Config, out: Path, world: World, watch: Watch, allow_chang
     depth = complete_depth(parse_depths(config.aux.depth)[0], backbone.usual_depth, backbone.name)
     training = {"drop_rate": config.aux.drop_rate, "drop_path_rate": config.aux.drop_path}
     with setting(config, world, watch, allow_changed) as shared:
-        metadata = _metadata(config, depth, len(shared.data.classes))
-        _check_image_size(backbone, metadata)
+        metadata = aux_metadata(config, depth, len(shared.data.classes))
+        check_image_size(backbone, metadata)
         for stage in too_shallow(basis, depth, backbone.stages):
             watch.say(f"{stage}: more blocks than that start from a learngene that is trained in part")
 
@@ -111,7 +111,7 @@ def train_descendants(
     Raises ConfigError where preset and learngene speak of different networks.
     """
     learngene = read_learngene(learngene_file, plugin_manager.bases())
-    _check_fits(config, learngene)
+    check_fits(config, learngene)
     source = {"file": learngene_file.name, "sha256": file_hash(learngene_file)}
     pixels, wanted = learngene.metadata.image_size, config.data.image_size
     with setting(config, world, watch, allow_changed) as shared:
@@ -167,20 +167,6 @@ def _train_descendant(
     return train_in(folder, shared, recipe, inputs, make, finish, evaluate_first=True)
 
 
-def _metadata(config: Config, depth: Depth, classes: int) -> Metadata:
-    data = config.data
-    name, options = config.backbone.name, config.backbone.options
-    return Metadata(name, options, depth, classes, data.image_size, data.mean, data.std, data.crop_pct)
-
-
-def _check_image_size(backbone: Backbone, metadata: Metadata) -> None:
-    built = metadata.options.get("img_size", backbone.options.get("img_size", metadata.image_size))
-    if built != metadata.image_size:
-        raise ConfigError(
-            f"data.image_size is {metadata.image_size}, but backbone.options.img_size is {built}; set both to the same"
-        )
-
-
 def _teacher_identity(config: Config) -> dict[str, Any]:
     """The teacher by what it is: a file by its content, so that a moved one is the same and a new one isn't."""
     section = config.teacher.model_dump(mode="json", exclude={"recipe", "weights"})
@@ -195,25 +181,6 @@ def _teacher_identity(config: Config) -> dict[str, Any]:
             raise ConfigError(f"no teacher at {weights}; train one with `tleg train-teacher`, or give --teacher FILE")
         section["sha256"] = file_hash(path)
     return section
-
-
-def _check_fits(config: Config, learngene: Learngene) -> None:
-    metadata = learngene.metadata
-    for what, ours, its in (
-        ("backbone", config.backbone.name, metadata.backbone),
-        ("backbone.options", _sizeless(config.backbone.options), _sizeless(metadata.options)),
-        ("data.mean", list(config.data.mean), list(metadata.mean)),
-        ("data.std", list(config.data.std), list(metadata.std)),
-    ):
-        if ours != its:
-            raise ConfigError(
-                f"the preset's {what} is {ours}, but the learngene was trained with {its}; use the preset it was trained with"
-            )
-
-
-def _sizeless(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the image size: data.image_size decides it."""
-    return {name: value for name, value in options.items() if name != "img_size"}
 
 
 def _count(model: nn.Module) -> int:
