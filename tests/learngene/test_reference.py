@@ -95,7 +95,7 @@ def golden_logits(w: dict[str, torch.Tensor], images: torch.Tensor, depth: int, 
 
 
 @pytest.mark.parametrize("depth", [1, 3, 6, 12])
-@pytest.mark.parametrize(("width", "heads"), [(192, 3), (384, 6)])
+@pytest.mark.parametrize(("width", "heads"), [(192, 3), (384, 6), (768, 12)])
 def test_an_imported_checkpoint_is_the_references_own_descendant(tmp_path, width, heads, depth):
     from tleg_cli.models.descendant import expanded_model
 

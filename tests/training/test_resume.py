@@ -1,16 +1,20 @@
 """Interrupted anywhere and run again, training ends in the very same weights."""
 
+import itertools
 import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
+from tleg_cli.data.loader import open_eval_loader
 from tleg_cli.errors import Preempted, TlegError
 from tleg_cli.learngene.file import read_learngene
+from tleg_cli.training import run
 from tleg_cli.training.stages import train_aux, train_descendants
 
 EVERYTHING = (  # all that draws random numbers
@@ -76,6 +80,40 @@ def test_stopped_in_and_between_epochs_the_weights_are_bitwise_the_same(
         for folder in (tmp_path / "whole", tmp_path / "stopped")
     ]
     assert scores[0] == scores[1]
+
+
+def test_stopped_while_scoring_the_scores_are_left_to_the_next_start(tmp_path, teacher, monkeypatch):
+    """Scoring ImageNet takes longer than some machines wait before they kill."""
+    config = tiny_config("aux.batch_size=64", "aux.ema_decay=0.9", teacher=teacher)
+    train_aux(config, tmp_path / "whole", ALONE, Onlooker())
+    scorings, read = itertools.count(), []
+
+    def opened(*arguments: Any, **options: Any) -> Any:
+        loader = open_eval_loader(*arguments, **options)
+        epoch = loader.epoch
+
+        def watched(number: int, start: int = 0) -> Any:
+            scoring = next(scorings)
+            for place, batch in enumerate(epoch(number, start)):
+                read.append((scoring, place))
+                if (scoring, place) == (2, 1):  # the network after epoch 2; with EMA there are two of each
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield batch
+
+        monkeypatch.setattr(loader, "epoch", watched)
+        return loader
+
+    monkeypatch.setattr(run, "open_eval_loader", opened)
+    with pytest.raises(Preempted, match="stopped at step 40 of 60"):
+        train_aux(config, tmp_path / "stopped", ALONE, Onlooker())
+    assert read[-1] == (2, 1)  # at once, not after all 8 batches
+    assert len((tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()) == 1
+    monkeypatch.setattr(run, "open_eval_loader", open_eval_loader)
+    again = Onlooker()
+    train_aux(config, tmp_path / "stopped", ALONE, again)
+    assert again.steps == list(range(41, 61))
+    assert [record["epoch"] for record in again.records] == [2, 3]
+    assert same(tmp_path / "whole" / "learngene_ema.pt", tmp_path / "stopped" / "learngene_ema.pt")
 
 
 def test_a_damaged_checkpoint_is_said_and_passed_over_to_the_same_weights(tmp_path, teacher):

@@ -49,10 +49,10 @@ def fit(job: Job, run: RunFolder, world: World, watch: Watch) -> State:
 def _train(
     training: Training, replica: nn.Module, set_rate: Callable[[int], float], ask: Callable[[bool], Wishes]
 ) -> None:
-    """Epoch after epoch. Asked to stop, it does so after this step, or after this epoch's scores."""
+    """Epoch after epoch. Asked to stop, it does so after this step, or this batch of scoring."""
     state, plan = training.state, training.plan
     if _epoch_is_open(training):
-        _finish_epoch(training)
+        _finish_epoch(training, ask)
     while state.step < plan.steps:
         for loss, lr in _steps_of_epoch(training, replica, set_rate):
             training.watch.step(state.step, loss, lr)
@@ -62,7 +62,7 @@ def _train(
                 save(training)
             if wishes.stop:
                 raise _preempted(training)
-        _finish_epoch(training)
+        _finish_epoch(training, ask)
         if state.step < plan.steps and ask(False).stop:
             raise _preempted(training)
 
@@ -114,8 +114,8 @@ def _step(training: Training, replica: nn.Module, batches: Iterator[Batch], lr: 
     return taken
 
 
-def _finish_epoch(training: Training) -> None:
-    """Scores, one record, one checkpoint."""
+def _finish_epoch(training: Training, ask: Callable[[bool], Wishes]) -> None:
+    """Scores, one record, one checkpoint. Asked to stop meanwhile, it leaves the scores to the next start."""
     job, state, plan, world = training.job, training.state, training.plan, training.world
     record: Record = {"epoch": state.step // plan.steps_per_epoch, "step": state.step}
     if state.step:
@@ -127,9 +127,13 @@ def _finish_epoch(training: Training) -> None:
         record["images_per_second"] = plan.images_per_epoch / max(state.epoch_seconds, 1e-9)
         record["data_wait"] = state.epoch_wait / max(state.epoch_seconds, 1e-9)
     began = time.perf_counter()
-    record |= _score(job, state.model, world)
-    if state.ema is not None:
-        record |= {f"ema_{name}": value for name, value in _score(job, state.ema.module, world).items()}
+    try:
+        record |= _score(job, state.model, world, ask)
+        if state.ema is not None:
+            record |= {f"ema_{name}": value for name, value in _score(job, state.ema.module, world, ask).items()}
+    except _Asked:
+        save(training)
+        raise _preempted(training) from None
     record["seconds"] = state.epoch_seconds + time.perf_counter() - began
     state.history.append(record)
     state.epoch_loss = state.epoch_seconds = state.epoch_wait = 0.0
@@ -138,13 +142,26 @@ def _finish_epoch(training: Training) -> None:
     training.watch.epoch(record)
 
 
-def _score(job: Job, model: nn.Module, world: World) -> dict[str, float]:
-    """top1, top5 (percent) and val_loss of the model on the whole validation split."""
+class _Asked(Exception):
+    """Asked to stop while scoring."""
+
+
+def _score(job: Job, model: nn.Module, world: World, ask: Callable[[bool], Wishes]) -> dict[str, float]:
+    """top1, top5 (percent) and val_loss of the model on the whole validation split. Raises _Asked on every rank alike."""
     mark("scoring")
+    on_each_rank = -(-(job.val.samples // world.size) // job.recipe.batch_size)  # some ranks may have a batch more
+
+    def looked_after(batches: Iterator[Batch]) -> Iterator[Batch]:
+        for number, batch in enumerate(batches):
+            yield batch
+            mark("scoring")
+            if number < on_each_rank and ask(False).stop:
+                raise _Asked
+
     with closing(job.val.epoch(0)) as batches:
         scores = evaluate(
             model,
-            _marked(batches),
+            looked_after(batches),
             world,
             mean=job.mean,
             std=job.std,
@@ -152,9 +169,3 @@ def _score(job: Job, model: nn.Module, world: World) -> dict[str, float]:
             expected=job.val.samples,
         )
     return {"top1": scores.top1, "top5": scores.top5, "val_loss": scores.loss}
-
-
-def _marked(batches: Iterator[Batch]) -> Iterator[Batch]:
-    for batch in batches:
-        yield batch
-        mark("scoring")
