@@ -61,8 +61,11 @@ def centre_views(beton: Beton, rule: CropRule, data: DataSection, threads: int) 
         return square[:, ::-1] if flipped(rule.seed, code >> INDEX_BITS, numbers) else square
 
     def views(codes: Any, file: Any, images: Any) -> None:
-        for place, square in enumerate(pool.map(lambda code: view(code, file), codes.tolist())):
-            images[place] = square
+        def fill(places: Any) -> None:
+            for place in places.tolist():
+                images[place] = view(int(codes[place]), file)
+
+        list(pool.map(fill, np.array_split(np.arange(len(codes)), threads)))
 
     return views
 
