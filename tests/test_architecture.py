@@ -17,7 +17,7 @@ LAYERS = [
     {"data"},
     {"config", "config_file", "plugin_manager", "plugin_loading", "plugin_checks"},
     {"learngene"},
-    {"atomic", "errors", "hookspecs", "__init__"},
+    {"atomic", "orphans", "errors", "hookspecs", "__init__"},
 ]
 HEAVY = ("torch", "timm", "numba", "ffcv", "numpy", "yaml", "matplotlib", "sklearn", "PIL")
 

@@ -139,6 +139,24 @@ def test_a_killed_writing_process_ends_the_write(tmp_path, monkeypatch):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
+def test_a_prepare_that_is_killed_leaves_no_process_and_the_next_one_no_rest_of_it(tmp_path):
+    """An interrupted ImageNet would be 40 GB of a hidden file."""
+    from tests.processes import alive, descendants, start, wait_until
+
+    out = tmp_path / "out"
+    arguments = ["prepare", "synthetic/3000x64", str(out), "--write-mode", "jpg"]
+    process = start(arguments, tmp_path / "err")
+    assert wait_until(lambda: list(out.glob(".train.beton.*.tmp")) and len(descendants(process)) > 1, process)
+    workers = descendants(process)
+    process.kill()
+    process.wait()
+    assert wait_until(lambda: not alive(workers), seconds=10)
+    assert files(out)
+    assert start(arguments, tmp_path / "err").wait(200) == 0, (tmp_path / "err").read_text()
+    assert files(out) == {"train.beton", "train.json", "val.beton", "val.json"}
+
+
 def damaged(betons: Path, tmp_path: Path) -> Path:
     copy = shutil.copytree(betons, tmp_path / "damaged")
     file = copy / "train.beton"

@@ -18,6 +18,7 @@ from tleg_cli.data.sidecar import Sidecar, write_sidecar
 from tleg_cli.data.sources import Split, name_of
 from tleg_cli.data.writer_guard import guards
 from tleg_cli.errors import DataError
+from tleg_cli.orphans import owned, remove_abandoned
 
 LONGEST_SIDE = 65_500  # pixels: JPEG's limit
 _SMALL_PAGE, _LARGE_PAGE, _LARGEST_PAGE = 1 << 22, 1 << 26, 1 << 30  # bytes
@@ -54,7 +55,8 @@ def write_beton(
     """
     import_ffcv()
     indices = np.arange(len(images))
-    with tempfile.TemporaryDirectory(prefix="tleg-") as notes, atomic_file(path) as temporary:
+    remove_abandoned(path.parent, f".{path.name}.*.tmp")  # tens of gigabytes, where an earlier call was killed
+    with tempfile.TemporaryDirectory(prefix="tleg-") as notes, atomic_file(path) as temporary, owned(temporary):
         checked = _Checked(images, Path(notes), options, options.page(len(images)))
         _write(checked, indices, temporary, options, progress)
         bad, large = checked.bad(), checked.large()

@@ -15,6 +15,7 @@ from typing import Any
 
 from tleg_cli.data.beton_verify import Progress
 from tleg_cli.errors import DataError
+from tleg_cli.orphans import die_with
 
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -33,15 +34,16 @@ def _recorded(workers: list[Any]) -> Callable[..., Any]:
     """Process, which notes what it starts: one that dies at once would be missing from any list made later."""
 
     def process(**arguments: Any) -> Any:
-        arguments["target"] = partial(_ends_with_errno, arguments["target"])
+        arguments["target"] = partial(_ends_with_errno, os.getpid(), arguments["target"])
         workers.append(multiprocessing.Process(**arguments, daemon=True))
         return workers[-1]
 
     return process
 
 
-def _ends_with_errno(target: Callable[..., None], *arguments: Any) -> None:
+def _ends_with_errno(parent: int, target: Callable[..., None], *arguments: Any) -> None:
     """What the system refuses becomes the exit code, without the traceback that multiprocessing would print."""
+    die_with(parent)
     try:
         target(*arguments)
     except OSError as error:

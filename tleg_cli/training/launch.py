@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import logging
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tleg_cli.errors import EXIT_PREEMPTED, PeerLost, Preempted, TlegError
+from tleg_cli.orphans import die_with
 from tleg_cli.training.meeting import check_meeting, limited, meeting_arguments, not_met, wait_for_host
 from tleg_cli.training.pulse import ERROR_FOLDER
 from tleg_cli.training.rank_logs import log_arguments, log_folder, remove_empty, written_logs
 from tleg_cli.training.watchdog import watched
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 LAUNCHER = "TLEG_LAUNCHER"  # the process that a rank must not outlive
 
 
@@ -144,14 +141,10 @@ def _environment(processes: Processes, errors: str) -> Iterator[None]:
 
 
 def die_with_launcher() -> None:
-    """In a rank: asks Linux to kill it when its launcher dies, or it would train on, unseen, in a locked run folder."""
+    """In a rank: it would train on, unseen, in a locked run folder. Nothing happens under somebody else's torchrun."""
     launcher = os.environ.get(LAUNCHER)
-    if launcher is None:  # somebody else's torchrun
-        return
-    with contextlib.suppress(AttributeError, OSError):  # no Linux
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if str(os.getppid()) != launcher:  # it died before the line above
-        os._exit(1)
+    if launcher is not None:
+        die_with(int(launcher))
 
 
 def report_to_launcher(error: TlegError) -> bool:
