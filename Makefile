@@ -26,7 +26,7 @@ test: setup $(VENV)/.browser
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: setup $(VENV)/.browser
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --durations=10
 
 bench: setup # figures of this machine; compare the ratios
 	for name in startup inspect_speed data_path parity; do $(BIN)/python -m benchmarks.$$name || exit 1; done
