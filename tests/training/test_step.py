@@ -7,11 +7,13 @@ import timm
 import torch
 from torch import nn
 
-from tests.tiny import ALONE, tiny_config
+from tests.tiny import ALONE, Onlooker, tiny_config
 from tleg_cli.config import Recipe
+from tleg_cli.training.evaluate import has_units_for
 from tleg_cli.training.job import Job
 from tleg_cli.training.losses import label_loss
 from tleg_cli.training.optim import Plan, make_optimizer, make_schedule
+from tleg_cli.training.stages import train_teacher
 from tleg_cli.training.state import new_state
 from tleg_cli.training.step import take_step
 
@@ -75,3 +77,11 @@ def test_layer_decay_gives_each_block_its_share_of_the_rate_at_every_step():
         assert rates["blocks.1.norm1.bias"] == rates["blocks.1.mlp.fc1.weight"]
     assert set_rate(0) == pytest.approx(0.8)
     assert set_rate(3) < 0.4
+
+
+def test_a_precision_that_the_processor_is_slow_at_is_said(tmp_path):
+    for precision in ("fp32", "bf16"):
+        onlooker = Onlooker()
+        train_teacher(tiny_config(f"teacher.recipe.precision={precision}"), tmp_path / precision, ALONE, onlooker)
+        said = any(f"precision {precision}: this processor has no units for it" in line for line in onlooker.said)
+        assert said is not has_units_for(precision)

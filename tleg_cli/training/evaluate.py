@@ -31,6 +31,12 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     return torch.autocast(device.type, _DTYPES[precision]) if precision in _DTYPES else nullcontext()
 
 
+def has_units_for(precision: str) -> bool:
+    """Whether this processor multiplies matrices of this precision at full speed. Without, torch falls back to plain loops."""
+    test = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", None) if precision in _DTYPES else None
+    return test is None or bool(test())
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,

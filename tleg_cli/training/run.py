@@ -19,6 +19,7 @@ from tleg_cli.config_file import dump_yaml
 from tleg_cli.data.augment.pipeline import make_augment
 from tleg_cli.data.loader import DataSummary, Loader, describe, open_eval_loader, open_train_loader
 from tleg_cli.training.distributed import World, from_main, wait_for_all
+from tleg_cli.training.evaluate import has_units_for
 from tleg_cli.training.fit import Job, Record, State, Watch, fit
 from tleg_cli.training.losses import Objective
 from tleg_cli.training.optim import check_optimizer, plan_training
@@ -85,6 +86,10 @@ def train_in(
     if summary is not None:
         shared.watch.say(f"{out} is finished already")
         return summary
+    if world.device.type == "cpu" and not has_units_for(recipe.precision):
+        shared.watch.say(
+            f"precision {recipe.precision}: this processor has no units for it, and may take many times as long as for fp32"
+        )
     began = time.perf_counter()
     job = _job(shared, recipe, make, evaluate_first=evaluate_first)
     plan = plan_training(recipe, job.train.batches, world.size)
