@@ -6,8 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tleg_cli import plugin_loading, plugin_manager
+
+# the first example pays for imports, and a busy machine for everything; what must be quick says so itself
+settings.register_profile("tleg", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("tleg")
 
 
 def forget_plugins() -> None:

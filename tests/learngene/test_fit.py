@@ -23,8 +23,10 @@ def test_a_network_on_the_basis_comes_back(make_learngene, basis, depth, seed):
     assert set(again) == set(network)
     for name, tensor in network.items():
         torch.testing.assert_close(again[name], tensor, rtol=0, atol=1e-6 * max(1, float(tensor.abs().max())))
-    for one in fitted.stacks:
-        assert one.r2 is None or one.r2 == pytest.approx(1, abs=1e-9)
+    largest = max(float(tensor.abs().max()) for tensor in network.values())
+    for one in fitted.stacks:  # what is left is the rounding of float32, however little the layers vary
+        assert one.left <= 1e-9 * one.variation + one.numbers * depth * (largest * 2**-23) ** 2
+        assert one.r2 is None or one.r2 > 0.999
 
 
 def test_its_learngene_is_found_too_and_grows_to_other_depths(make_learngene):
