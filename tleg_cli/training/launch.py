@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tleg_cli.errors import EXIT_PREEMPTED, PeerLost, Preempted, TlegError
 from tleg_cli.orphans import die_with
-from tleg_cli.training.meeting import check_meeting, limited, meeting_arguments, not_met, wait_for_host
+from tleg_cli.training.meeting import check_meeting, meeting_arguments, not_met, time_limit, wait_for_host
 from tleg_cli.training.pulse import ERROR_FOLDER
 from tleg_cli.training.rank_logs import log_arguments, log_folder, remove_empty, written_logs
 from tleg_cli.training.watchdog import watched
@@ -91,7 +91,7 @@ def _torchrun(arguments: list[str], processes: Processes, errors: Path, logs: Pa
 
     _silence_torchrun()
     try:
-        with watched(errors, say, restarts=processes.max_restarts > 0) as dog, limited(processes, errors, logs, say):
+        with watched(errors, say, restarts=processes.max_restarts > 0) as dog, time_limit(processes, errors, logs, say):
             run.run(run.parse_args(arguments))
     except ChildFailedError as failed:
         codes = {failure.exitcode for failure in failed.failures.values()}

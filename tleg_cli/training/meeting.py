@@ -75,27 +75,28 @@ def wait_for_host(processes: Processes) -> None:
 
 
 @contextlib.contextmanager
-def limited(processes: Processes, errors: Path, logs: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Ends this process when the time is up and no rank was started: torch's own time-out doesn't hold while it waits for
-    an answer from a port where something else listens. errors, logs: folders that are then taken away, logs if it is empty.
+def time_limit(processes: Processes, errors: Path, logs: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Ends this process when the time is up and no rank was ever started: torch's own time-out doesn't hold while it waits
+    for an answer from a port where something else listens. errors, logs: folders that are then taken away, logs if empty.
     """
+    over, until = threading.Event(), time.monotonic() + processes.rdzv_timeout + GRACE
 
-    def give_up() -> None:
-        if _has_children():
-            return
-        say(f"error: {not_met(processes)}")
-        shutil.rmtree(errors, ignore_errors=True)
-        remove_empty(logs)
-        os._exit(EXIT_USER_ERROR)  # the main thread is in C++ and hears nothing
+    def look() -> None:
+        while not over.wait(0.5):
+            if _has_children():
+                return  # they have met; from now on ranks may come and go
+            if time.monotonic() > until:
+                say(f"error: {not_met(processes)}")
+                shutil.rmtree(errors, ignore_errors=True)
+                remove_empty(logs)
+                os._exit(EXIT_USER_ERROR)  # the main thread is in C++ and hears nothing
 
-    timer = threading.Timer(processes.rdzv_timeout + GRACE, give_up)
-    timer.daemon = True
     if processes.rdzv_endpoint:
-        timer.start()
+        threading.Thread(target=look, daemon=True, name="tleg-meeting").start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()
 
 
 def _has_children() -> bool:
