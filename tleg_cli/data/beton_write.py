@@ -21,7 +21,7 @@ from tleg_cli.errors import DataError
 from tleg_cli.orphans import owned, remove_abandoned
 
 LONGEST_SIDE = 65_500  # pixels: JPEG's limit
-_SMALL_PAGE, _LARGE_PAGE, _LARGEST_PAGE = 1 << 22, 1 << 26, 1 << 30  # bytes
+_SMALL_PAGE, _LARGE_PAGE, _LARGEST_PAGE = 1 << 21, 1 << 26, 1 << 30  # bytes
 _MANY = 10_000  # images, in a file for which a large page more or less is nothing
 
 
@@ -38,7 +38,7 @@ class WriteOptions:
     def page(self, images: int) -> int:
         """Bytes of FFCV's pages to begin with: an image must fit in one, each worker holds one, the file grows by whole ones."""
         if self.max_resolution:
-            return max(1 << 21, _power_of_2(3 * self.max_resolution**2))
+            return max(_SMALL_PAGE, _power_of_2(3 * self.max_resolution**2))
         return _SMALL_PAGE if images < _MANY else _LARGE_PAGE
 
 

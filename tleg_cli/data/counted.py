@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tleg_cli.data.loader import is_beton_folder
 from tleg_cli.data.sidecar import read_pair
-from tleg_cli.data.sources import TIMM_SCHEMES, open_source
+from tleg_cli.data.sources import TIMM_SCHEMES, Split, open_source
 from tleg_cli.errors import DataError
 
 
@@ -24,14 +24,18 @@ class Counted:
 IMAGENET = Counted("assumed", classes=1000, train=1_281_167, val=50_000)
 
 
-def count_images(path: str) -> Counted:
-    """The images of what `--data` names. Raises DataError for what isn't there, or would have to be downloaded."""
+def count_images(path: str) -> tuple[Counted, tuple[Split, Split] | None]:
+    """The images of what `--data` names, and its two splits, None where these are .beton files.
+
+    Raises DataError for what isn't there, or would have to be downloaded.
+    """
     if is_beton_folder(path):
-        train, val = read_pair(Path(path))
-        return Counted("ffcv", len(train.classes), train.samples, val.samples)
+        written, scored = read_pair(Path(path))
+        return Counted("ffcv", len(written.classes), written.samples, scored.samples), None
     if path.partition("/")[0] in TIMM_SCHEMES and not Path(path).is_dir():
         raise DataError(
             f"{path} may have to be downloaded; write it with `tleg prepare` first, or give --images and --classes"
         )
     source = open_source(path)
-    return Counted("images", len(source.classes), len(source.train()), len(source.val()))
+    train, val = source.train(), source.val()
+    return Counted("images", len(source.classes), len(train), len(val)), (train, val)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from tleg_cli.data.beton_write import WriteOptions
 from tleg_cli.data.counted import Counted, count_images
-from tleg_cli.data.loader import is_beton_folder
 from tleg_cli.data.prepare import RAW_UP_TO, usual_mode
 from tleg_cli.data.sidecar import BETON, SPLITS
-from tleg_cli.data.sources import FileSplit, Split, open_source
+from tleg_cli.data.sources import FileSplit, Split
 
 _LOOKED_AT = 20_000  # image files whose size is asked for; the others of a split are taken to be like them
 WRITTEN = "of the files that are there"
@@ -33,15 +32,11 @@ class Betons:
 
 def look_at(path: str) -> tuple[Counted, Betons]:
     """The images of what `--data` names, and its .beton files. Raises DataError as count_images does."""
-    if is_beton_folder(path):
-        train, val = (Path(path) / f"{split}{BETON}" for split in SPLITS)
-        return count_images(path), Betons(train.stat().st_size, val.stat().st_size, WRITTEN)
-    if not Path(path).expanduser().is_dir():
-        return count_images(path), Betons()
-    source = open_source(path)
-    train_split, val_split = source.train(), source.val()
-    counted = Counted("images", len(source.classes), len(train_split), len(val_split))
-    return counted, _estimate(train_split, val_split)
+    counted, splits = count_images(path)
+    if splits is not None:
+        return counted, _estimate(*splits)
+    train, val = (Path(path) / f"{split}{BETON}" for split in SPLITS)
+    return counted, Betons(train.stat().st_size, val.stat().st_size, WRITTEN)
 
 
 def _estimate(train: Split, val: Split) -> Betons:
