@@ -59,6 +59,9 @@ def _little_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+Target = tuple[Callable[[Any], object], "st.SearchStrategy[Any]"]  # what is fed, and with what
+
+
 class Quiet(bytes):
     """A file's content that doesn't print itself: hypothesis shows what it draws from, megabytes of it."""
 
@@ -196,3 +199,8 @@ def safetensors_files(draw: st.DrawFn, tleg: str) -> bytes:
     text = json.dumps(header).encode()
     length = draw(st.sampled_from([len(text), len(text), len(text), 0, 1, len(text) - 1, len(text) + 8, 2**40, 2**63]))
     return length.to_bytes(8, "little") + text + draw(st.binary(max_size=80))
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path

@@ -148,5 +148,6 @@ def test_many_hostile_words(target, capsys):
 
 def test_the_slow_tests_give_at_least_two_thousand():
     from tests.fuzz.test_fuzz_files import TARGETS as FILES
+    from tests.fuzz.test_fuzz_weights import TARGETS as WEIGHTS
 
-    assert MANY * (len(TARGETS) + len(FILES)) >= 2000 or "TLEG_FUZZ" in os.environ
+    assert MANY * (len(TARGETS) + len(FILES) + len(WEIGHTS)) >= 2000 or "TLEG_FUZZ" in os.environ
