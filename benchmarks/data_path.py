@@ -21,10 +21,10 @@ import torch
 
 from benchmarks.parity import prepare
 from benchmarks.photographs import write_pieces
+from tleg_cli.augment.pipeline import make_augment, step_generator
 from tleg_cli.config import AugmentationSection, Config
 from tleg_cli.config_file import load_config
-from tleg_cli.data.augment.pipeline import make_augment, step_generator
-from tleg_cli.data.loader import open_train_loader
+from tleg_cli.data.open import open_train_loader
 
 BATCH, ROUNDS = 64, 3
 Epoch = Callable[[int], Iterator[Any]]

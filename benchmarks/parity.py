@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.photographs import write_pieces
 from tleg_cli.config import DataSection
-from tleg_cli.data.loader import open_eval_loader
-from tleg_cli.data.prepare import prepare_folder
+from tleg_cli.data.ffcv.prepare import prepare_folder
+from tleg_cli.data.open import open_eval_loader
 
 SIZE = 224
 FILES: dict[str, dict[str, Any]] = {

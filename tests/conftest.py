@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tleg_cli import plugin_loading, plugin_manager
+from tleg_cli import plugin_manager
+from tleg_cli import plugin_manager as plugin_loading
 
 # the first example pays for imports, and a busy machine for everything; what must be quick says so itself
 settings.register_profile("tleg", deadline=None, derandomize="CI" in os.environ)

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import typer
 
 from tleg_cli import __version__
+from tleg_cli.commands._plugin_commands import Commands
 from tleg_cli.commands.compare import compare
 from tleg_cli.commands.doctor import doctor
 from tleg_cli.commands.evaluate import evaluate
 from tleg_cli.commands.expand import expand
 from tleg_cli.commands.export import export
 from tleg_cli.commands.fit import fit
-from tleg_cli.commands.from_plugins import Commands
 from tleg_cli.commands.import_reference import import_reference
 from tleg_cli.commands.inspect import inspect
 from tleg_cli.commands.plan import plan
@@ -88,7 +88,7 @@ def main() -> None:
 
 def _tell(error: TlegError) -> None:
     if "RANK" in os.environ:
-        from tleg_cli.training.launch import report_to_launcher
+        from tleg_cli.launch.launch import report_to_launcher
 
         if report_to_launcher(error):
             return

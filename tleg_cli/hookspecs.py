@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 if TYPE_CHECKING:
     import typer
+    from PIL.Image import Image
 
-    from tleg_cli.data.sources import Source
     from tleg_cli.learngene.basis import Basis
 
 hookspec = pluggy.HookspecMarker("tleg")
@@ -51,6 +51,32 @@ class Backbone:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     head: tuple[str, ...] = ("head",)
+
+
+class Split(Protocol):
+    """A map-style split. `split[i]` is an RGB image and its label; it raises DataError, naming what can't be read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Image, int]: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A named data set. `train` and `val` open a split: that may take a while, so it is done where it is needed.
+
+    in_memory: reading an image costs nothing, so that worker processes would only slow it down.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Callable[[], Split]
+    val: Callable[[], Split]
+    in_memory: bool = False
+
+    def split(self, name: str) -> Split:
+        """The split called `train` or `val`."""
+        return self.train() if name == "train" else self.val()
 
 
 class Hooks:

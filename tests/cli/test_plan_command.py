@@ -130,8 +130,8 @@ def write_stamps(folder):
 
 
 def test_many_files_are_asked_in_part(monkeypatch, tmp_path):
-    from tleg_cli.data.sources import open_source
-    from tleg_cli.report import plan_files
+    from tleg_cli.data.open_source import open_source
+    from tleg_cli.plan import files as plan_files
 
     folder = write_folder(tmp_path, classes=2, train=20, val=3)
     train = open_source(str(folder)).train()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tleg_cli.data.prepare import prepare_folder
+from tleg_cli.data.ffcv.prepare import prepare_folder
 
 
 def picture(number: int, width: int, height: int) -> Image.Image:

@@ -24,7 +24,7 @@ def test_compiled_code_gives_the_same_numbers():
     from numba import njit
     from numba.extending import register_jitable
 
-    import tleg_cli.data.ffcv_kernel  # noqa: F401  # makes the functions of crops compilable
+    import tleg_cli.data.ffcv.kernel  # noqa: F401  # makes the functions of crops compilable
 
     box, flipped = register_jitable(crops.random_box), register_jitable(crops.flipped)
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tests.data.conftest import prepare
-from tests.data.test_beton import damaged
+from tests.data.ffcv.test_beton import damaged
 from tleg_cli.config import AugmentationSection, DataSection
-from tleg_cli.data.loader import Loader, describe, open_eval_loader, open_train_loader
+from tleg_cli.data.batches import Loader
+from tleg_cli.data.open import describe, open_eval_loader, open_train_loader
 from tleg_cli.errors import DataError
 
 SIZE = 28
@@ -155,7 +156,7 @@ def test_leaving_early_ends_the_thread(betons):
 
 
 def test_a_bug_in_ffcvs_thread_reaches_the_caller(betons, monkeypatch):
-    from tleg_cli.data.ffcv_pipeline import EpochThread
+    from tleg_cli.data.ffcv.pipeline import EpochThread
 
     def fails(*arguments: object) -> None:
         raise ZeroDivisionError("from the thread")
@@ -196,7 +197,7 @@ def test_no_data_says_how_to_give_it():
 def test_without_ffcv_the_error_says_what_to_install(betons, monkeypatch):
     import sys
 
-    from tleg_cli.data import ffcv_guard
+    from tleg_cli.data.ffcv import guard as ffcv_guard
 
     ffcv_guard.import_ffcv.cache_clear()
     monkeypatch.setitem(sys.modules, "ffcv", None)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.data.conftest import picture, prepare
-from tleg_cli.data.sidecar import read_pair
-from tleg_cli.data.sources import open_source
+from tleg_cli.data.ffcv.sidecar import read_pair
+from tleg_cli.data.open_source import open_source
 from tleg_cli.errors import DataError
 
 WNIDS = ("n01443537", "n01629819", "n02085620")

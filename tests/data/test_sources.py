@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data.conftest import write_folder
-from tleg_cli.data.sources import open_source
+from tleg_cli.data.open_source import open_source
 from tleg_cli.errors import DataError
 
 

@@ -6,9 +6,9 @@ import torch
 
 from tests.data.conftest import prepare
 from tleg_cli.config import AugmentationSection, DataSection
-from tleg_cli.data.loader import open_eval_loader, open_train_loader
-from tleg_cli.data.sidecar import read_pair
-from tleg_cli.data.sources import open_source
+from tleg_cli.data.ffcv.sidecar import read_pair
+from tleg_cli.data.open import open_eval_loader, open_train_loader
+from tleg_cli.data.open_source import open_source
 from tleg_cli.errors import DataError
 
 

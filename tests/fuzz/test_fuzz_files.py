@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from tests.data.conftest import picture, prepare, write_folder
 from tests.fuzz.hostile import A_FEW, MANY, Target, damaged, feed, plain, written
-from tleg_cli.atomic import file_hash
-from tleg_cli.data.beton_file import read_beton
-from tleg_cli.data.sidecar import read_sidecar
-from tleg_cli.data.sources import read_rgb
+from tleg_cli.data.ffcv.file import read_beton
+from tleg_cli.data.ffcv.sidecar import read_sidecar
+from tleg_cli.data.source import read_rgb
+from tleg_cli.files import file_hash
 from tleg_cli.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from tleg_cli.training.verify import verify_run
 
@@ -137,7 +137,7 @@ def test_many_damaged_files(target):
 def test_many_damaged_betons_are_decoded_or_refused(folder):
     """With FFCV's own decoder, on files whose size is what their sidecar says."""
     pytest.importorskip("ffcv")
-    from tleg_cli.data.beton_verify import verify_beton
+    from tleg_cli.data.ffcv.verify import verify_beton
 
     data = folder / "decoded"
     if not data.exists():

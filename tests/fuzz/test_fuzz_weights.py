@@ -14,11 +14,11 @@ from tests.fuzz.hostile import A_FEW, MANY, Target, damaged, feed, plain, safete
 from tests.learngene.test_reference import reference_weights, save
 from tleg_cli import plugin_manager
 from tleg_cli.learngene.file import read_learngene, write_learngene
-from tleg_cli.learngene.header import read_header
 from tleg_cli.learngene.reference import read_reference
-from tleg_cli.learngene.weights_file import open_weights
 from tleg_cli.models.descendant import descendant_card, expanded_model
 from tleg_cli.models.model_file import load_card, load_strictly, read_card, read_weights, write_model
+from tleg_cli.weights.open import open_weights
+from tleg_cli.weights.read_header import read_header
 
 
 def read_all(path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_hook_of_a_later_tleg_may_be_optional(publish):
 
 
 def test_doctor_tells_what_is_wrong_too(publish):
-    from tleg_cli.report.machine import machine_facts
+    from tleg_cli.inspect.machine import machine_facts
 
     publish(backbones("7"), "mine")
     assert machine_facts()["plugin mine"] == "tleg_backbones: 7 is no Backbone"
@@ -206,7 +206,7 @@ def test_two_that_claim_one_name_are_both_named_under_every_hook(publish, hook, 
 
 
 def test_the_names_that_are_tlegs_own_are_all_reserved():
-    from tleg_cli.data.sources import TIMM_SCHEMES
+    from tleg_cli.data.open_source import TIMM_SCHEMES
     from tleg_cli.learngene.basis import basis_names
 
     assert set(plugin_manager.RESERVED["tleg_sources"]) == {"digits", *TIMM_SCHEMES}

@@ -55,7 +55,7 @@ def test_every_hook_has_a_test(hook):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_a_docstring_and_a_check(hook):
-    from tleg_cli.plugin_checks import CHECKS
+    from tleg_cli.plugin_manager import CHECKS
 
     assert (getattr(Hooks, hook).__doc__ or "").strip()
     assert hook in CHECKS
@@ -116,7 +116,7 @@ def test_tleg_bases(publish, metadata_of, tmp_path):
 
 
 def test_tleg_sources(publish):
-    from tleg_cli.data.sources import open_source
+    from tleg_cli.data.open_source import open_source
 
     publish(example("tleg_sources"), "mine")
     source = open_source("stripes/200")

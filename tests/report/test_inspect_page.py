@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tleg_cli.inspect.inspection import inspect_files
+from tleg_cli.inspect.overview import Question
 from tleg_cli.report.inspect_page import page, write_page
-from tleg_cli.report.inspection import Question, inspect_files
 
 COLUMN = "[...document.querySelectorAll('.tensors thead th')].findIndex(th => th.textContent === '{}')"
 VALUES = "[...document.querySelectorAll('.tensors tbody tr')].map(tr => tr.cells[{}].dataset.by)"
@@ -135,7 +136,7 @@ def test_it_stands_alone_and_is_small(shown):
 
 
 def test_a_filtered_document_is_shown_filtered(files):
-    from tleg_cli.report.choice import choose
+    from tleg_cli.inspect.choice import choose
 
     document = choose(module="attn.*", layer="0-2").apply(inspect_files([files["trained"]], Question(bases=())))
     assert len(json.loads(json.dumps(document))["files"][0]["tensors"]) == 6

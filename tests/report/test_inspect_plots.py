@@ -4,8 +4,9 @@ import pytest
 from PIL import Image
 
 from tleg_cli.errors import TlegError
+from tleg_cli.inspect.inspection import inspect_files
+from tleg_cli.inspect.overview import Question
 from tleg_cli.report.inspect_plots import write_plots
-from tleg_cli.report.inspection import Question, inspect_files
 
 KINDS = ["linearity", "trajectories", "norms", "histograms"]
 

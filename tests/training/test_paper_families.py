@@ -13,7 +13,7 @@ import torch
 from tests.data.conftest import picture, prepare
 from tests.tiny import ALONE, Onlooker
 from tleg_cli.config_file import load_config
-from tleg_cli.data.loader import describe
+from tleg_cli.data.open import describe
 from tleg_cli.learngene.depths import parse_depths
 from tleg_cli.training.evaluate import has_units_for
 from tleg_cli.training.stages import train_aux, train_descendants

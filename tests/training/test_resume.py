@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
-from tleg_cli.data.loader import open_eval_loader
+from tleg_cli.data.open import open_eval_loader
 from tleg_cli.errors import Preempted, TlegError
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.training import run

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tleg_cli.commands import options as o
+from tleg_cli.commands import _options as o
 
 
 def doctor(
@@ -21,13 +21,13 @@ def doctor(
     from tleg_cli.report.summary import print_facts, print_json
 
     if file is None:
-        from tleg_cli.report.machine import machine_facts
+        from tleg_cli.inspect.machine import machine_facts
 
         facts = machine_facts()
     else:
         from dataclasses import asdict
 
-        from tleg_cli.data.beton_verify import verify_beton
+        from tleg_cli.data.ffcv.verify import verify_beton
 
         facts = asdict(verify_beton(file))
     if json:

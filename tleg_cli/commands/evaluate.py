@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tleg_cli.commands import options as o
-from tleg_cli.commands.training import in_processes, pick_device
+from tleg_cli.commands import _options as o
+from tleg_cli.commands._training import in_processes, pick_device
 
 if TYPE_CHECKING:
     from tleg_cli.report.progress import Screen
@@ -35,8 +35,8 @@ def evaluate(
     Example: tleg evaluate runs/small-des/depth-06/model.safetensors --data /fast/imagenet
     """
     from tleg_cli.errors import ConfigError
+    from tleg_cli.launch.processes import Processes
     from tleg_cli.report.summary import print_facts, print_json
-    from tleg_cli.training.launch import Processes
 
     if split not in ("val", "train"):
         raise ConfigError(f"--split {split!r} is unknown; write val or train")

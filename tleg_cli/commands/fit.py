@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tleg_cli.commands import options as o
+from tleg_cli.commands import _options as o
 
 
 def fit(
@@ -34,7 +34,7 @@ def fit(
     from tleg_cli.errors import TlegError
     from tleg_cli.learngene.basis import get_basis
     from tleg_cli.learngene.file import write_learngene
-    from tleg_cli.models.fit_file import fit_file, fit_report, option_values
+    from tleg_cli.models.fit_checkpoint import fit_file, fit_report, option_values
     from tleg_cli.report.fit_table import print_fit
     from tleg_cli.report.summary import print_json
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tleg_cli.commands import options as o
+from tleg_cli.commands import _options as o
 
 
 def import_reference(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tleg_cli.commands import options as o
+from tleg_cli.commands import _options as o
 
 
 def inspect(
@@ -44,8 +44,9 @@ def inspect(
 
     Example: tleg inspect learngene.pt --html learngene.html
     """
-    from tleg_cli.report.choice import choose, refuse_without_weights
-    from tleg_cli.report.inspection import Question, inspect_files
+    from tleg_cli.inspect.choice import choose, refuse_without_weights
+    from tleg_cli.inspect.inspection import inspect_files
+    from tleg_cli.inspect.overview import Question
 
     choice = choose(module=module, layer=layer, sort=sort, top=top)
     if shapes:

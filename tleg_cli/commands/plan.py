@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tleg_cli.commands import options as o
+from tleg_cli.commands import _options as o
 from tleg_cli.commands.train_aux import teacher_option
 
 
@@ -42,7 +42,7 @@ def plan(
     weights, model = teacher_option(teacher)
     config = load_config(preset, settings or (), data__path=data, teacher__weights=weights, teacher__model=model)
     with counting():
-        from tleg_cli.report.plan import make_plan
+        from tleg_cli.plan.plan import make_plan
 
         made = make_plan(
             config,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tleg_cli.commands import options as o
+from tleg_cli.commands import _options as o
 
 if TYPE_CHECKING:
-    from tleg_cli.plugin_loading import PluginReport
+    from tleg_cli.plugin_manager import PluginReport
 
 _KINDS = {"tleg_backbones": "backbone", "tleg_bases": "basis", "tleg_sources": "source", "tleg_commands": "command"}
 

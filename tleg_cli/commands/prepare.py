@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tleg_cli.commands import options as o
+from tleg_cli.commands import _options as o
 
 
 class WriteMode(str, Enum):
@@ -40,7 +40,7 @@ def prepare(
     """
     from dataclasses import asdict
 
-    from tleg_cli.data.prepare import prepare_folder
+    from tleg_cli.data.ffcv.prepare import prepare_folder
     from tleg_cli.report.bar import work_bar
     from tleg_cli.report.summary import print_json, print_table
 

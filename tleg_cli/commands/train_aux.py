@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tleg_cli.commands import options as o
-from tleg_cli.commands.training import default_out, in_processes, pick_device
+from tleg_cli.commands import _options as o
+from tleg_cli.commands._training import default_out, in_processes, pick_device
 
 if TYPE_CHECKING:
     from tleg_cli.report.progress import Screen
@@ -38,8 +38,8 @@ def train_aux(
     Example: tleg train-aux --preset small --data /fast/imagenet --gpus 4
     """
     from tleg_cli.config_file import load_config
+    from tleg_cli.launch.processes import Processes
     from tleg_cli.report.summary import report_run
-    from tleg_cli.training.launch import Processes
 
     weights, model = teacher_option(teacher)
     config = load_config(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tleg_cli.commands import options as o
-from tleg_cli.commands.training import default_out, in_processes, pick_device
+from tleg_cli.commands import _options as o
+from tleg_cli.commands._training import default_out, in_processes, pick_device
 
 if TYPE_CHECKING:
     from tleg_cli.report.progress import Screen
@@ -53,9 +53,9 @@ def train_des(
     Example: tleg train-des --preset small --learngene learngene.pt --depth 3-12 --gpus 4
     """
     from tleg_cli.config_file import load_config
+    from tleg_cli.launch.processes import Processes
     from tleg_cli.learngene.depths import parse_depths
     from tleg_cli.report.summary import report_family
-    from tleg_cli.training.launch import Processes
 
     config = load_config(
         preset, settings or (), data__path=data, seed=seed, descendant__checkpoint_every=checkpoint_every

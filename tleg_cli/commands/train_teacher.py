@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tleg_cli.commands import options as o
-from tleg_cli.commands.training import default_out, in_processes, pick_device
+from tleg_cli.commands import _options as o
+from tleg_cli.commands._training import default_out, in_processes, pick_device
 
 if TYPE_CHECKING:
     from tleg_cli.report.progress import Screen
@@ -35,8 +35,8 @@ def train_teacher(
     Example: tleg train-teacher --preset digits --data digits --out runs/teacher
     """
     from tleg_cli.config_file import load_config
+    from tleg_cli.launch.processes import Processes
     from tleg_cli.report.summary import report_run
-    from tleg_cli.training.launch import Processes
 
     config = load_config(
         preset, settings or (), data__path=data, seed=seed, teacher__recipe__checkpoint_every=checkpoint_every

@@ -6,7 +6,9 @@ Therefore plain arithmetic on ints below 2**63 and floats only: numba's int64 wr
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 _LOW = 0xFFFFFFFF
 _TRIES = 10  # as in torchvision
@@ -71,3 +73,19 @@ def flipped(seed: int, draw: int, numbers: Numbers) -> bool:
 
 
 COMPILED = (mix, uniform, random_box, flipped)  # what numba compiles, in the order of their calls
+
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def centre_crop(image_size: int, crop_pct: float, interpolation: str) -> Callable[[Image], Image]:
+    """RGB image -> its middle, image_size pixels square: the shorter side becomes floor(image_size / crop_pct) before the cut.
+
+    interpolation: bicubic or bilinear, with antialiasing, as PIL does it.
+    """
+    from timm.data import create_transform
+    from torchvision.transforms import Compose
+
+    whole = create_transform(image_size, crop_pct=crop_pct, interpolation=interpolation, normalize=False)
+    return Compose(whole.transforms[:-1])  # the last one makes a tensor

@@ -11,16 +11,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from tleg_cli.data.centre import centre_crop
-from tleg_cli.data.crops import CropRule, flipped, random_box
-from tleg_cli.data.order import INDEX_BITS, INDEX_MASK, Codes
+from tleg_cli.data.batches import INDEX_BITS, INDEX_MASK, Codes
+from tleg_cli.data.crops import CropRule, centre_crop, flipped, random_box
 from tleg_cli.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from tleg_cli.data.loader import Batch, Order
-    from tleg_cli.data.sources import Split
+    from tleg_cli.data.batches import Batch, Order
+    from tleg_cli.hookspecs import Split
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Views:
 
 @dataclass
 class FolderLoader:
-    """Batches of a split that PIL reads, in the order of `order(epoch)`. See `tleg_cli.data.loader.Loader`."""
+    """Batches of a split that PIL reads, in the order of `order(epoch)`. See `tleg_cli.data.open.Loader`."""
 
     views: Views
     order: Order

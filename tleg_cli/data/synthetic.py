@@ -15,15 +15,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tleg_cli.data.order import INDEX_MASK
-from tleg_cli.data.sources import Source
+from tleg_cli.data.batches import INDEX_MASK
 from tleg_cli.errors import DataError
+from tleg_cli.hookspecs import Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from tleg_cli.data.loader import Batch, Order
+    from tleg_cli.data.batches import Batch, Order
 
 _DEFAULT = "10000x256"  # images x pixels; a tenth as many are scored
 _CLASSES = 1000
@@ -87,7 +87,7 @@ _made: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
 @dataclass
 class SyntheticLoader:
-    """Batches made on the device that this process has chosen, at the size that is asked for. See `tleg_cli.data.loader.Loader`."""
+    """Batches made on the device that this process has chosen, at the size that is asked for. See `tleg_cli.data.open.Loader`."""
 
     split: SyntheticSplit
     order: Order

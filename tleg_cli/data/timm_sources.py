@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
-from tleg_cli.data.sources import Source, Split, read_rgb
+from tleg_cli.data.source import read_rgb
 from tleg_cli.errors import DataError
+from tleg_cli.hookspecs import Source, Split
 
 if TYPE_CHECKING:
     from PIL.Image import Image

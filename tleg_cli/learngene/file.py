@@ -15,11 +15,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tleg_cli.atomic import atomic_file
 from tleg_cli.errors import ConfigError, FileFormatError
+from tleg_cli.files import atomic_file
 from tleg_cli.learngene.basis import Basis, get_basis
-from tleg_cli.learngene.gene import Learngene
-from tleg_cli.learngene.metadata import checked_metadata
+from tleg_cli.learngene.gene import Learngene, checked_metadata
 
 FORMAT = "tleg-learngene"
 FORMAT_VERSION = 1

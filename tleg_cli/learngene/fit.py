@@ -17,7 +17,7 @@ from tleg_cli.learngene.depths import Depth
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.learngene.gram import CHUNK, expected_r_squared, gram
-from tleg_cli.learngene.layers import Stack, find_stacks
+from tleg_cli.weights.stacks import Stack, find_stacks
 
 
 @dataclass(frozen=True)

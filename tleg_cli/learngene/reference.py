@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from tleg_cli.atomic import atomic_file, file_hash
 from tleg_cli.errors import ConfigError, FileFormatError
+from tleg_cli.files import atomic_file, file_hash
 from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.file import is_safetensors, load_tensors
 from tleg_cli.learngene.gene import Learngene, Metadata

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from tleg_cli.errors import PluginError
 from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.basis import Basis
 from tleg_cli.learngene.depths import Depth
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.models.build import build_model
-from tleg_cli.models.skeleton import run, take_out_blocks
 
 
 class AuxNet(nn.Module):
@@ -113,3 +114,35 @@ def _key(name: str) -> str:
 
 def _name(key: str) -> str:
     return key.replace("/", ".").replace("#", "*")
+
+
+def take_out_blocks(model: nn.Module, stages: Sequence[str]) -> dict[str, list[dict[str, Tensor]]]:
+    """Empties the blocks of `model` in place and returns what was in them: stage -> block -> name -> initial value.
+
+    The model keeps its modules (so train() and eval() reach them) and its shared parameters; an emptied parameter is None.
+    Raises PluginError for a stored buffer inside a block (as in BatchNorm): it isn't a weight and can't be expanded.
+    """
+    blocks = {stage: list(model.get_submodule(stage).children()) for stage in stages}
+    for stage in stages:
+        _refuse_buffers(stage, blocks[stage])
+    return {stage: [_take_out(block) for block in blocks[stage]] for stage in stages}
+
+
+def _refuse_buffers(stage: str, blocks: Sequence[nn.Module]) -> None:
+    for block in blocks:
+        buffers = sorted(set(block.state_dict()) - {name for name, _ in block.named_parameters()})
+        if buffers:
+            raise PluginError(f"{stage} holds the buffer {buffers[0]!r} in its blocks; only parameters can be expanded")
+
+
+def _take_out(block: nn.Module) -> dict[str, Tensor]:
+    weights = {name: parameter.detach() for name, parameter in block.named_parameters()}
+    for module in block.modules():
+        for name in list(module._parameters):
+            module._parameters[name] = None
+    return weights
+
+
+def run(skeleton: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
+    """The logits (batch, classes) of `skeleton` with `weights`. images: (batch, 3, size, size)."""
+    return functional_call(skeleton, dict(weights), (images,))

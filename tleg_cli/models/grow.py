@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tleg_cli.atomic import file_hash
 from tleg_cli.errors import ConfigError, TlegError
+from tleg_cli.files import file_hash
 from tleg_cli.learngene.depths import Depth, format_depth
 from tleg_cli.learngene.gene import Learngene
 from tleg_cli.models.descendant import descendant_card, descendant_folder, expanded_model, full_depth

@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tleg_cli.atomic import atomic_file
 from tleg_cli.errors import FileFormatError
+from tleg_cli.files import atomic_file
 from tleg_cli.learngene.file import is_safetensors, load_tensors
 from tleg_cli.models.build import TimmCall, is_buildable
 

@@ -83,7 +83,7 @@ def plot_comparison(summary: Mapping[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from tleg_cli.atomic import atomic_file
+    from tleg_cli.files import atomic_file
 
     descendants: Sequence[Mapping[str, Any]] = summary["descendants"]
     figure, axes = pyplot.subplots(

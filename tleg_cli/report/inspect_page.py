@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from tleg_cli import __version__
-from tleg_cli.atomic import write_text
+from tleg_cli.files import write_text
 from tleg_cli.report.page_view import view
 
 _FOLDER = resources.files("tleg_cli.report")

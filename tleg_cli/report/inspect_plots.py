@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tleg_cli.atomic import atomic_file
+from tleg_cli.files import atomic_file
 from tleg_cli.report.inspect_tables import percent
 from tleg_cli.report.page_shapes import merged_counts
 

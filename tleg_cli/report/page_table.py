@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tleg_cli.report.choice import linear_r2
+from tleg_cli.inspect.choice import linear_r2
 from tleg_cli.report.inspect_tables import number, percent, shape
 from tleg_cli.report.page_shapes import spark
 

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tleg_cli.atomic import file_hash, sync, why_not_written
 from tleg_cli.errors import TlegError
+from tleg_cli.files import file_hash, sync, why_not_written
 
 MANIFEST = "manifest.json"
 STATE = "state.json"

@@ -14,8 +14,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tleg_cli.errors import ConfigError, PeerLost, TlegError
-from tleg_cli.training.pulse import hang_timeout, pulse
+from tleg_cli.errors import PeerLost, TlegError
+from tleg_cli.launch.heartbeat import hang_timeout, pulse
+from tleg_cli.launch.processes import check_cuda
 
 FIRST_TIMEOUT = timedelta(minutes=10)  # the first step compiles and may wait for a slow disk
 
@@ -85,14 +86,6 @@ def _device(device: str) -> torch.device:
     check_cuda(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
-
-
-def check_cuda(gpus: int) -> None:
-    """Raises ConfigError unless this machine has that many GPUs."""
-    if not torch.cuda.is_available():
-        raise ConfigError("no CUDA GPU is available here; add --device cpu to train on the processor")
-    if torch.cuda.device_count() < gpus:
-        raise ConfigError(f"--gpus {gpus}, but this machine has {torch.cuda.device_count()}")
 
 
 def sum_over_ranks(values: Tensor, world: World) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tleg_cli.data.augment.pipeline import normalise
+from tleg_cli.augment.pipeline import normalise
 from tleg_cli.training.distributed import World, sum_over_ranks
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -11,7 +11,7 @@ from torch import nn
 
 from tleg_cli import plugin_manager
 from tleg_cli.config import DataSection
-from tleg_cli.data.loader import describe, open_eval_loader
+from tleg_cli.data.open import describe, open_eval_loader
 from tleg_cli.errors import ConfigError
 from tleg_cli.learngene.depths import parse_depths
 from tleg_cli.learngene.file import read_learngene

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tleg_cli.atomic import write_text
+from tleg_cli.files import write_text
 from tleg_cli.training.distributed import World, gather, sum_over_ranks
 
 MAX_ROLLBACKS = 3  # of one run: a fourth would not help either

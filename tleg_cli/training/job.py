@@ -7,9 +7,9 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from tleg_cli.augment.pipeline import Augment
 from tleg_cli.config import Recipe
-from tleg_cli.data.augment.pipeline import Augment
-from tleg_cli.data.loader import Loader
+from tleg_cli.data.batches import Loader
 from tleg_cli.training.losses import Objective
 from tleg_cli.training.optim import Plan
 from tleg_cli.training.state import Record

@@ -42,7 +42,7 @@ def answer(training: Training, taken: Taken, lr: float) -> None:
 
 
 def _bad_facts(training: Training, lr: float, policy: str) -> dict[str, Any]:
-    """samples: coded ids of this rank's images in this step, as the loader's order has them; see tleg_cli.data.order."""
+    """samples: coded ids of this rank's images in this step, as the loader's order has them; see tleg_cli.data.batches."""
     state, plan, parts = training.state, training.plan, training.job.recipe.accumulation
     epoch, place = divmod(state.step, plan.steps_per_epoch)
     order = getattr(training.job.train, "order", None)

@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from tleg_cli.atomic import file_hash, write_text
+from tleg_cli.augment.pipeline import make_augment
 from tleg_cli.config import Config, Recipe
 from tleg_cli.config_file import dump_yaml
-from tleg_cli.data.augment.pipeline import make_augment
-from tleg_cli.data.loader import DataSummary, Loader, describe, open_eval_loader, open_train_loader
+from tleg_cli.data.batches import Loader
+from tleg_cli.data.open import DataSummary, describe, open_eval_loader, open_train_loader
+from tleg_cli.files import file_hash, write_text
 from tleg_cli.training.distributed import World, from_main, wait_for_all
 from tleg_cli.training.evaluate import has_units_for
-from tleg_cli.training.fit import Job, Record, State, Watch, fit
+from tleg_cli.training.loop import Job, Record, State, Watch, fit
 from tleg_cli.training.losses import Objective
 from tleg_cli.training.optim import check_optimizer, plan_training
 from tleg_cli.training.run_folder import RunFolder, check_run, open_run, read_summary, write_summary

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tleg_cli.atomic import write_text
 from tleg_cli.errors import ConfigError, TlegError
+from tleg_cli.files import write_text
 
 _locks: dict[Path, IO[str]] = {}  # held open: the system drops a lock when its owner dies
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from tleg_cli.errors import TlegError
+from tleg_cli.launch.heartbeat import mark
 from tleg_cli.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from tleg_cli.training.distributed import World, from_main, sum_over_ranks, wait_for_all
 from tleg_cli.training.health import Memory
 from tleg_cli.training.job import Job, Watch
 from tleg_cli.training.optim import Plan
-from tleg_cli.training.pulse import mark
 from tleg_cli.training.run_folder import RunFolder, write_metrics
 from tleg_cli.training.signals import Interval
 from tleg_cli.training.state import State, content_of, restore_state

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from tleg_cli import plugin_manager
-from tleg_cli.atomic import file_hash
 from tleg_cli.config import Config
 from tleg_cli.errors import ConfigError
+from tleg_cli.files import file_hash
 from tleg_cli.learngene.depths import Depth, complete_depth, format_depth, parse_depths
 from tleg_cli.learngene.file import read_learngene, write_learngene
 from tleg_cli.learngene.gene import Learngene
@@ -25,7 +25,7 @@ from tleg_cli.models.model_file import write_model
 from tleg_cli.models.teacher import ask, load_teacher, new_teacher
 from tleg_cli.training.distributed import World
 from tleg_cli.training.family import family_of
-from tleg_cli.training.fit import State, Watch
+from tleg_cli.training.loop import State, Watch
 from tleg_cli.training.losses import Objective, distill_from, label_loss
 from tleg_cli.training.provenance import provenance, scores_of
 from tleg_cli.training.run import Setting, Summary, setting, train_in

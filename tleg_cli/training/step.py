@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tleg_cli.data.augment.pipeline import step_generator
-from tleg_cli.data.loader import Batch
+from tleg_cli.augment.pipeline import step_generator
+from tleg_cli.data.batches import Batch
+from tleg_cli.launch.heartbeat import mark
 from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate import autocast
 from tleg_cli.training.health import Norms, gradient_norms, is_bad
 from tleg_cli.training.job import Job
-from tleg_cli.training.pulse import mark
 from tleg_cli.training.state import State
 
 

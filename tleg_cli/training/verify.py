@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from tleg_cli import plugin_manager
-from tleg_cli.atomic import file_hash
 from tleg_cli.config_file import load_config
 from tleg_cli.errors import FileFormatError, TlegError
+from tleg_cli.files import file_hash
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.models.model_file import load_card, load_strictly, read_card, read_weights
 from tleg_cli.training.checkpoint import STATE, check_checkpoint

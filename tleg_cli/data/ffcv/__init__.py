@@ -1,0 +1,1 @@
+"""FFCV's .beton files: written, checked and read behind a guard."""

@@ -1,0 +1,78 @@
+"""One interface for every loader, and the choice between them: the kind of path decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tleg_cli.config import AugmentationSection, DataSection
+from tleg_cli.data.batches import Loader, Order
+from tleg_cli.data.crops import CropRule
+from tleg_cli.data.ffcv.sidecar import BETON, SPLITS, read_pair
+from tleg_cli.data.open_source import open_source
+from tleg_cli.errors import DataError
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a data path holds. kind: "ffcv" or "images"."""
+
+    kind: str
+    classes: tuple[str, ...]
+
+
+def describe(data: DataSection) -> DataSummary:
+    """The classes of `data.path`, without reading an image. Raises DataError for what is no data."""
+    path = _path(data)
+    if is_beton_folder(path):
+        return DataSummary("ffcv", read_pair(Path(path))[0].classes)
+    return DataSummary("images", open_source(path).classes)
+
+
+def open_train_loader(
+    data: DataSection, augmentation: AugmentationSection, *, batch_size: int, seed: int, rank: int, world: int
+) -> Loader:
+    """The training split, whole global batches only. Raises DataError for fewer images than one."""
+    rule = CropRule(seed, augmentation.crop_scale, augmentation.crop_ratio, augmentation.flip)
+    return _open(data, "train", rule, _order(batch_size, rank, world, seed, augmentation.repeats))
+
+
+def open_eval_loader(data: DataSection, *, batch_size: int, rank: int, world: int, split: str = "val") -> Loader:
+    """A split with the evaluation crop; over all ranks every image once, the last batch may be short."""
+    rule = CropRule(0, None, (1.0, 1.0), 0.0)
+    return _open(data, split, rule, _order(batch_size, rank, world, 0, None))
+
+
+def _order(batch_size: int, rank: int, world: int, seed: int, repeats: int | None) -> Callable[[int], Order]:
+    return lambda samples: Order(samples, batch_size, rank, world, seed, repeats)
+
+
+def _open(data: DataSection, split: str, rule: CropRule, order_of: Callable[[int], Order]) -> Loader:
+    path = _path(data)
+    if is_beton_folder(path):
+        from tleg_cli.data.ffcv.loader import open_beton
+
+        sidecar = dict(zip(SPLITS, read_pair(Path(path)), strict=True))[split]
+        order = order_of(sidecar.samples)
+        return open_beton(Path(path) / f"{split}{BETON}", sidecar, rule, order, data)
+    from tleg_cli.data.folder_loader import FolderLoader, Views
+    from tleg_cli.data.synthetic import SyntheticLoader, SyntheticSplit
+
+    source = open_source(path)
+    images = source.split(split)
+    if isinstance(images, SyntheticSplit):
+        return SyntheticLoader(images, order_of(len(images)), data.image_size)
+    views = Views(images, rule, data.image_size, data.crop_pct, data.interpolation)
+    return FolderLoader(views, order_of(len(images)), 0 if source.in_memory else data.workers)
+
+
+def _path(data: DataSection) -> str:
+    if data.path is None:
+        raise DataError("no data: give --data PATH, what `tleg prepare` wrote or a folder with train/ and val/")
+    return data.path
+
+
+def is_beton_folder(path: str) -> bool:
+    """Whether `path` holds a split that `tleg prepare` wrote."""
+    return any((Path(path) / f"{split}{BETON}").exists() for split in SPLITS)

@@ -1,0 +1,1 @@
+"""What is in weights, computed: statistics, linearity over the layers, differences."""

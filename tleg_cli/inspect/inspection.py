@@ -1,0 +1,41 @@
+"""`tleg inspect` as one document of plain values; the tables, the JSON, the page and the plots only show it.
+
+overview.py needs the header alone and no torch; measure.py and against.py add what they compute from the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tleg_cli.inspect.overview import Question, overview
+from tleg_cli.inspect.subject import subject_of
+from tleg_cli.weights.read_header import read_header
+
+SCHEMA = "tleg-inspect"
+SCHEMA_VERSION = 1
+
+
+def inspect_files(paths: Sequence[Path], question: Question) -> dict[str, Any]:
+    """The document: `{"schema": .., "schema_version": .., "files": [..]}`, every value valid JSON."""
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "files": [inspect_file(path, question) for path in paths],
+    }
+
+
+def inspect_file(path: Path, question: Question) -> dict[str, Any]:
+    """One file. Raises FileFormatError if it can't be read, ConfigError for depths that it can't have."""
+    header = read_header(path) if question.bases is None else None
+    if header is not None:
+        return overview(subject_of(path, header), question.depths)
+    from tleg_cli.inspect.measure import measured_file  # only now torch is needed
+
+    document = measured_file(path, question)
+    if question.against is not None and question.bases is not None:
+        from tleg_cli.inspect.against import drift
+
+        document["against"] = drift(path, question.against)
+    return document

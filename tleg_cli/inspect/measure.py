@@ -1,0 +1,157 @@
+"""The measured part of `tleg inspect`: statistics of every tensor, theta_A against theta_B, linearity over the layers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tleg_cli import plugin_manager
+from tleg_cli.inspect.linearity import USUAL_BASES, finite, linearity
+from tleg_cli.inspect.overview import Question, overview
+from tleg_cli.inspect.statistics import Statistics, statistics
+from tleg_cli.inspect.subject import Row, Subject, subject_of
+from tleg_cli.learngene.basis import Basis, get_basis
+from tleg_cli.learngene.gram import Gram, gram, theta_products
+from tleg_cli.weights.open import Get, open_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """statistics: by the rows' names. grams: by the stacks' names, without those that hold NaN, Inf or whole numbers."""
+
+    statistics: Mapping[str, Statistics]
+    grams: Mapping[str, Gram]
+
+
+def measured_file(path: Path, question: Question) -> dict[str, Any]:
+    """overview() of one file with everything that its numbers say."""
+    bases = [get_basis(name, plugin_manager.bases()) for name in question.bases or USUAL_BASES]
+    with open_weights(path) as (header, get):
+        subject = subject_of(path, header)
+        document = overview(subject, question.depths)
+        if question.bases is None:
+            return document
+        measured = measure(subject, get)
+    _add(document, subject, measured, bases)
+    return document
+
+
+def measure(subject: Subject, get: Get) -> Measured:
+    """One pass over the file, stack by stack: no more than one stack is in memory."""
+    found: dict[str, Statistics] = {}
+    grams: dict[str, Gram] = {}
+    by_stack: dict[str | None, list[Row]] = defaultdict(list)
+    for row in subject.rows:
+        by_stack[row.stack].append(row)
+    groups = [(None, [row]) for row in by_stack.pop(None, [])] + list(by_stack.items())
+    with _a_tensor_a_core() as each:
+        for stack, rows in groups:
+            tensors = [slice_of(get, row) for row in rows]
+            found |= zip((row.name for row in rows), each(statistics, tensors), strict=True)
+            whole = all(found[row.name].nan + found[row.name].inf == 0 for row in rows)
+            if stack and whole and all(row.is_parameter and row.info.numel for row in rows):
+                grams[stack] = gram(tensors)
+    return Measured(found, grams)
+
+
+@contextlib.contextmanager
+def _a_tensor_a_core() -> Iterator[Callable[..., Iterable[Any]]]:
+    """A map over tensors, one on each core and each by a single thread.
+
+    Threads inside one operation gain little on eigenvalues of this size, and where other work shares the cores they wait
+    for each other: 15 times slower on 2 busy cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(min(threads, 4)) as pool:  # of 4 large tensors memory holds the copies in float64
+            yield pool.map
+    finally:
+        torch.set_num_threads(threads)
+
+
+def slice_of(get: Get, row: Row) -> Tensor:
+    """The tensor of a row: a whole one of the file, or one theta_k of it."""
+    return get(row.key) if row.index is None else get(row.key)[row.index]
+
+
+def _add(document: dict[str, Any], subject: Subject, measured: Measured, bases: Sequence[Basis]) -> None:
+    for entry in document["tensors"]:
+        entry |= {key: finite(value) for key, value in asdict(measured.statistics[entry["name"]]).items()}
+    document["nan"] = sum(one.nan for one in measured.statistics.values())
+    document["inf"] = sum(one.inf for one in measured.statistics.values())
+    for entry in document["stacks"]:
+        entry |= across_layers(subject, measured.grams.get(entry["name"]), bases)
+    modules: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for entry in document["stacks"]:
+        modules[entry["stage"], entry["module"]].append(entry)
+    document["modules"] = [
+        {
+            "stage": stage,
+            "module": module,
+            "tensors": len(stacks),
+            "measured": sum(stack["name"] in measured.grams for stack in stacks),
+            "parameters": _sum(stacks, "parameters"),
+        }
+        | across_layers(subject, _together(measured.grams, stacks), bases)
+        for (stage, module), stacks in modules.items()
+    ]
+    document["overall"] = [
+        {"stage": stage}
+        | across_layers(
+            subject, _together(measured.grams, [one for one in document["stacks"] if one["stage"] == stage]), bases
+        )
+        for stage in subject.stages
+    ]
+
+
+def _sum(entries: Iterable[Mapping[str, Any]], key: str) -> int:
+    return sum(int(entry[key]) for entry in entries)
+
+
+def _together(grams: Mapping[str, Gram], stacks: Iterable[Mapping[str, Any]]) -> Gram | None:
+    """The Gram of several stacks side by side is the sum of theirs."""
+    total: Gram | None = None
+    for stack in stacks:
+        one = grams.get(stack["name"])
+        if one is not None:
+            total = one if total is None else total + one
+    return total
+
+
+def across_layers(subject: Subject, of: Gram | None, bases: Sequence[Basis]) -> dict[str, Any]:
+    """`theta` of a learngene; of a network, the theta that a linear fit gives, and its `linearity`."""
+    if of is None:
+        return {"theta": None, "linearity": None}
+    if subject.is_learngene:
+        return {"theta": _theta(str(subject.basis), of.products(), fitted=False), "linearity": None}
+    linear = get_basis("linear")
+    fitted = _theta("linear", theta_products(of, linear.matrix(of.layers)), fitted=True) if of.layers > 1 else None
+    return {"theta": fitted, "linearity": linearity(of, bases)}
+
+
+def _theta(basis: str, products: Tensor, *, fitted: bool) -> dict[str, Any]:
+    """products: (rank, rank) inner products of the thetas. ratio and cosine: of theta_A to theta_B, linear basis only."""
+    norms = products.diagonal().clamp(min=0).sqrt()
+    ratio = cosine = None
+    if basis == "linear" and len(norms) == 2 and norms[0] > 0:
+        ratio = finite(float(norms[1] / norms[0]))
+        if norms[1] > 1e-12 * norms[0]:  # else theta_A is 0, and points nowhere
+            cosine = finite(float((products[0, 1] / (norms[0] * norms[1])).clamp(-1, 1)))
+    return {
+        "basis": basis,
+        "fitted": fitted,
+        "norms": [finite(value) for value in norms.tolist()],
+        "ratio": ratio,
+        "cosine": cosine,
+    }

@@ -1,0 +1,108 @@
+"""What the header of a weights file alone says: one document of plain values, without torch."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tleg_cli.inspect.subject import Row, Subject
+from tleg_cli.learngene.depths import complete_depth, format_depth, parse_depths
+
+USUAL_DEPTHS = "3-12"  # the family of the paper, where nobody asks for another
+
+
+@dataclass(frozen=True)
+class Question:
+    """What to look at. bases: their names, none for the usual ones, None for sizes and shapes only."""
+
+    depths: str | None = None
+    bases: Sequence[str] | None = None
+    against: Path | None = None
+
+
+def overview(subject: Subject, depths: str | None) -> dict[str, Any]:
+    """What the header alone says; the measured values of measure.py have the same places."""
+    facts = subject.facts
+    return {
+        "file": str(subject.path),
+        "kind": subject.kind,
+        "container": subject.header.container,
+        "bytes": subject.path.stat().st_size,
+        "backbone": facts.get("backbone"),
+        "basis": subject.basis,
+        "stages": list(subject.stages),
+        "depth": format_depth(subject.depth) or None,
+        "classes": facts.get("classes"),
+        "image_size": facts.get("image_size"),
+        "provenance": facts.get("provenance") or {},
+        "beside": dict(subject.header.extra),
+        "parameters": _parameters(subject.rows),
+        "dtypes": dict(Counter(row.info.dtype for row in subject.rows).most_common()),
+        "produced": produced(subject, depths),
+        "stacks": [
+            {
+                "name": stack.name,
+                "stage": stack.stage,
+                "module": stack.module,
+                "shape": list(stack.shape),
+                "layers": len(stack.layers) or None,
+                "parameters": math.prod(stack.shape),
+            }
+            for stack in subject.stacks
+        ],
+        "tensors": [_tensor(row) for row in subject.rows],
+    }
+
+
+def _tensor(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "stack": row.stack,
+        "module": row.module,
+        "layer": row.layer,
+        "part": row.part,
+        "shape": list(row.info.shape),
+        "dtype": row.info.dtype,
+        "parameters": row.info.numel if row.is_parameter else 0,
+    }
+
+
+def _parameters(rows: Sequence[Row]) -> dict[str, int]:
+    """stored = repeated + shared; buffers are in the file too, but nothing trains them."""
+    parameters = [row for row in rows if row.is_parameter]
+    repeated = sum(row.info.numel for row in parameters if row.stack)
+    stored = sum(row.info.numel for row in parameters)
+    buffers = sum(row.info.numel for row in rows if not row.is_parameter)
+    return {"stored": stored, "repeated": repeated, "shared": stored - repeated, "buffers": buffers}
+
+
+def produced(subject: Subject, depths: str | None) -> dict[str, Any] | None:
+    """Parameters of the networks of `depths`, against those of the learngene that holds them all.
+
+    A network is counted as the linear learngene that `tleg fit` would make of it. None without repeated blocks.
+    """
+    if not subject.stacks:
+        return None
+    own = subject.depth or (12,) * len(subject.stages)
+    asked = parse_depths(depths or (USUAL_DEPTHS if len(own) == 1 else format_depth(own)))
+    full = [complete_depth(depth, own, subject.path.name) for depth in asked]
+    trained = {row.stack for row in subject.rows if row.is_parameter}
+    blocks = [
+        sum(math.prod(stack.shape) for stack in subject.stacks if stack.stage == stage and stack.name in trained)
+        for stage in subject.stages
+    ]
+    counts = _parameters(subject.rows)
+    stored = counts["stored"] if subject.is_learngene else counts["shared"] + 2 * sum(blocks)
+    networks: list[dict[str, Any]] = [
+        {
+            "depth": format_depth(depth),
+            "parameters": counts["shared"] + sum(one * number for one, number in zip(blocks, depth, strict=True)),
+        }
+        for depth in full
+    ]
+    total = sum(network["parameters"] for network in networks)
+    return {"networks": networks, "parameters": total, "stored": stored, "ratio": total / stored if stored else None}

@@ -1,0 +1,1 @@
+"""Processes of a run: started, watched, heard. Nothing here sees a tensor."""

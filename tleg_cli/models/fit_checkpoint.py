@@ -1,0 +1,100 @@
+"""`tleg fit` as a library call: from a checkpoint file to a learngene, with how well it fits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tleg_cli.config_file import read_yaml
+from tleg_cli.errors import ConfigError, FileFormatError
+from tleg_cli.files import file_hash
+from tleg_cli.learngene.basis import Basis
+from tleg_cli.learngene.depths import format_depth
+from tleg_cli.learngene.fit import Fitted, StackFit, fit
+from tleg_cli.learngene.gene import Metadata
+from tleg_cli.models.model_file import ModelCard, read_card
+from tleg_cli.models.recognise import Recognised, recognise
+from tleg_cli.weights.open import open_weights
+
+
+def fit_file(
+    checkpoint: Path, basis: Basis, backbone: str | None = None, options: Mapping[str, Any] | None = None
+) -> Fitted:
+    """The learngene nearest to the network of a file. backbone, options: see recognise().
+
+    Raises FileFormatError for a file that is no network of a registered backbone, ConfigError for a backbone or a basis
+    that it isn't of.
+    """
+    with open_weights(checkpoint) as (header, get):
+        if header.tleg.get("format") == "tleg-learngene":
+            raise FileFormatError(f"{checkpoint} is a learngene already; tleg expand makes networks of it")
+        card = read_card(checkpoint) if header.container == "safetensors" else None
+        try:
+            found = recognise({name: info.shape for name, info in header.tensors.items()}, card, backbone, options)
+            weights = {name: get(name) for name in header.tensors}
+            return fit(weights, found.backbone.stages, basis, _metadata(found, card, checkpoint))
+        except (FileFormatError, ConfigError) as error:
+            raise type(error)(f"{checkpoint}: {error}") from None
+
+
+def _metadata(found: Recognised, card: ModelCard | None, checkpoint: Path) -> Metadata:
+    return Metadata(
+        backbone=found.backbone.name,
+        options=found.options,
+        depth=found.depth,
+        classes=found.classes,
+        image_size=found.image_size,
+        mean=found.mean,
+        std=found.std,
+        crop_pct=found.crop_pct,
+        provenance={
+            "fitted_to": checkpoint.name,
+            "sha256": file_hash(checkpoint),
+            **({"of": dict(card.provenance)} if card else {}),
+        },
+    )
+
+
+def fit_report(fitted: Fitted, file: Path) -> dict[str, Any]:
+    """Plain values: each module and each stage with its R^2 beside that of random layers."""
+    by_module: dict[tuple[str, str], list[StackFit]] = defaultdict(list)
+    by_stage: dict[str, list[StackFit]] = defaultdict(list)
+    for stack in fitted.stacks:
+        by_module[stack.stage, stack.module].append(stack)
+        by_stage[stack.stage].append(stack)
+    learngene = fitted.learngene
+    return {
+        "file": str(file),
+        "backbone": learngene.metadata.backbone,
+        "options": dict(learngene.metadata.options),
+        "basis": learngene.basis.name,
+        "depth": format_depth(learngene.metadata.depth),
+        "parameters": learngene.parameters(),
+        "network_parameters": sum(one.numbers for one in fitted.stacks)
+        + sum(tensor.numel() for tensor in learngene.shared.values()),
+        "modules": [
+            {"stage": stage, "module": module, **_quality(stacks)} for (stage, module), stacks in by_module.items()
+        ],
+        "overall": [{"stage": stage, **_quality(stacks)} for stage, stacks in by_stage.items()],
+    }
+
+
+def _quality(stacks: Iterable[StackFit]) -> dict[str, Any]:
+    of = list(stacks)
+    left, variation = sum(one.left for one in of), sum(one.variation for one in of)
+    r2 = 1 - left / variation if variation else None
+    return {"numbers": sum(one.numbers for one in of), "r2": r2, "random": of[0].random}
+
+
+def option_values(settings: Iterable[str]) -> dict[str, Any]:
+    """`num_heads=4` -> {"num_heads": 4}. Raises ConfigError for anything else."""
+    values = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--option {setting!r}: write --option KEY=VALUE, as in --option num_heads=4")
+        read = read_yaml(value, f"--option {setting}")
+        values[key.strip()] = tuple(read) if isinstance(read, list) else read
+    return values

@@ -1,0 +1,1 @@
+"""What trainings would do, counted before they begin."""

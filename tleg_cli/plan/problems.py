@@ -1,0 +1,102 @@
+"""What a plan can see that a training would refuse, in the training's own words: its rules are called, not written again.
+
+Nothing is fetched or trained. Of a teacher's file only the header is read; a learngene, which is small, is read whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from tleg_cli import plugin_manager
+from tleg_cli.augment.pipeline import make_augment
+from tleg_cli.config import Config, DataSection, TeacherSection
+from tleg_cli.errors import TlegError
+from tleg_cli.learngene.depths import Depth, format_depth
+from tleg_cli.learngene.file import read_learngene
+from tleg_cli.models.descendant import at_image_size, full_depth
+from tleg_cli.models.model_file import load_strictly, read_card
+from tleg_cli.models.teacher import as_timm_names_them, check_classes, untrained_teacher
+from tleg_cli.plan.cost import without_weights
+from tleg_cli.plan.networks import Setup, pretrained_classes
+from tleg_cli.training.optim import check_optimizer
+from tleg_cli.training.stage_checks import aux_metadata, check_fits, check_image_size
+from tleg_cli.weights.read_header import read_header
+
+Check = Callable[[], object]  # raises TlegError where the command would
+
+
+def find_problems(
+    setup: Setup, depths: Sequence[Depth], learngene: Path | None = None, classes: int | None = None
+) -> list[str]:
+    """`COMMAND: why`, one line for each refusal. classes: of the data; None where nobody knows them, and then nothing rests on them."""
+    lines = []
+    for command, check in _checks(setup, depths, learngene, classes):
+        try:
+            check()
+        except TlegError as error:
+            lines.append(f"{command}: {error}")
+    return list(dict.fromkeys(lines))  # one optimiser of many depths is one mistake
+
+
+def _checks(
+    setup: Setup, depths: Sequence[Depth], learngene: Path | None, classes: int | None
+) -> Iterator[tuple[str, Check]]:
+    config, teacher = setup.config, setup.config.teacher
+    if teacher.recipe is not None and not teacher.weights:
+        yield "train-teacher", partial(check_optimizer, teacher.recipe)
+    metadata = aux_metadata(config, setup.aux_depth, setup.counted.classes)
+    yield "train-aux", partial(check_image_size, setup.backbone, metadata)
+    yield "train-aux", partial(check_optimizer, config.aux)
+    for command in ("train-aux", "train-des"):
+        yield command, partial(_check_augmentation, config, setup.counted.classes)
+    if classes is not None:
+        yield "train-aux", partial(_check_teacher, teacher, config.data, classes)
+    for depth in depths:
+        yield "train-des", partial(check_optimizer, config.descendant.recipe_at(format_depth(depth)))
+    if learngene is not None and learngene.is_file():
+        yield "train-des", partial(_check_learngene, config, learngene, depths)
+
+
+def _check_augmentation(config: Config, classes: int) -> None:
+    mean, std = config.data.mean, config.data.std
+    make_augment(config.augmentation, mean=mean, std=std, classes=classes, smoothing=config.aux.smoothing)
+
+
+def _check_learngene(config: Config, file: Path, depths: Sequence[Depth]) -> None:
+    learngene = read_learngene(file, plugin_manager.bases())
+    check_fits(config, learngene)
+    for depth in depths:
+        full_depth(learngene, depth)
+    at_image_size(learngene, config.data.image_size)
+
+
+def _check_teacher(section: TeacherSection, data: DataSection, classes: int) -> None:
+    """A teacher has to know as many classes as the data, and its weights have to be those of its network."""
+    if section.weights:
+        if Path(section.weights).is_file():  # else it is missing, which is another line
+            _check_teacher_file(section, data, classes)
+        return
+    found = pretrained_classes(section)
+    if found is not None:
+        check_classes(found, classes, section.model)
+
+
+def _check_teacher_file(section: TeacherSection, data: DataSection, classes: int) -> None:
+    """As load_teacher, with shapes in place of weights. A torch file of before 1.6 has no header, and nothing is said of it."""
+    path = Path(str(section.weights))
+    card, header = read_card(path), read_header(path)
+    if card is not None:
+        check_classes(card.classes, classes, str(path))
+    if header is None:
+        return
+    shapes = {
+        name: torch.empty(tensor.shape, dtype=getattr(torch, tensor.dtype, torch.float32), device="meta")
+        for name, tensor in header.tensors.items()
+    }
+    net = without_weights(untrained_teacher(section, data, classes)[0])
+    where = str(path) if card is not None else f"{path} as {section.model} with {classes} classes"
+    load_strictly(net, as_timm_names_them(net, shapes), where)
