@@ -6,8 +6,7 @@ import torch.nn.functional as F
 from timm.data.transforms_factory import transforms_imagenet_train
 from torchvision.transforms import functional as pil_functional
 
-from tleg_cli.augment import layer
-from tleg_cli.augment import randaugment as jitter
+from tleg_cli.augment import layer, randaugment
 from tleg_cli.augment.cpu import compiled
 from tleg_cli.augment.erasing import erase_in_place
 from tleg_cli.augment.mixup import Mixing, mix, soft_targets
@@ -135,18 +134,18 @@ def test_jitter_is_pillows_in_the_drawn_order(implementation, photographs, to_te
         "Contrast": pil_functional.adjust_contrast,
         "Color": pil_functional.adjust_saturation,
     }
-    images = jitter.colour_jitter(to_tensor(photographs), 0.4, generator())
-    choices = jitter.draw(0.4, len(photographs), torch.device("cpu"), generator())
+    images = randaugment.colour_jitter(to_tensor(photographs), 0.4, generator())
+    choices = randaugment.draw_jitter(0.4, len(photographs), torch.device("cpu"), generator())
     for sample, image in enumerate(photographs):
         for choice in choices:
-            image = adjust[jitter.JITTER[choice.index[sample]]](image, choice.argument[sample].item())
+            image = adjust[randaugment.JITTER[choice.index[sample]]](image, choice.argument[sample].item())
         off = (images[sample].int() - to_tensor([image])[0].int()).abs()
         assert off.max() == 0
 
 
 @pytest.mark.parametrize(("strength", "low"), [(0.4, 0.6), (1.5, 0.0)])
 def test_jitter_draws_each_once_uniformly_in_any_order(strength, low):
-    choices = jitter.draw(strength, 6000, torch.device("cpu"), generator())
+    choices = randaugment.draw_jitter(strength, 6000, torch.device("cpu"), generator())
     order = torch.stack([choice.index for choice in choices])
     assert torch.equal(order.sort(0).values, torch.arange(3).view(3, 1).expand(3, 6000))
     assert (order[0] * 3 + order[1]).unique(return_counts=True)[1].tolist() == pytest.approx([1000] * 6, abs=150)

@@ -78,7 +78,7 @@ def test_a_learngene_says_what_it_is_in_both_formats(tmp_path, make_learngene):
 def test_reading_a_header_imports_no_torch(tmp_path):
     torch.save(weights(), tmp_path / "x.pt")
     code = (
-        "import sys; from pathlib import Path; from tleg_cli.weights.header import read_header\n"
+        "import sys; from pathlib import Path; from tleg_cli.weights.read_header import read_header\n"
         f"read_header(Path({str(tmp_path / 'x.pt')!r})); print('torch' in sys.modules, 'numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
