@@ -1,22 +1,25 @@
 """The extension API on one screen. A plugin is a module with functions of these names, marked by `hookimpl`.
 
-    from tleg_cli.hookspecs import Backbone, hookimpl
+    from tleg_cli.api import Backbone, hookimpl
 
     @hookimpl
     def tleg_backbones():
         return [Backbone(name="my_vit", timm_name="my_vit", stages=("blocks",))]
 
 Publish it under the entry point group `tleg`, and `tleg plugins` lists it. Built-in backbones come in the same way.
-docs/plugins.md has a whole plugin for each hook.
+docs/plugins.md has a complete plugin for each hook.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
+
+from tleg_cli.errors import PluginError
 
 if TYPE_CHECKING:
     import typer
@@ -27,20 +30,21 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("tleg")
 hookimpl = pluggy.HookimplMarker("tleg")
 
-API_VERSION = 1  # a plugin may state the one it was written for: TLEG_API = 1; a higher one than this is refused
+API_VERSION = 1  # a plugin may state the version it was written for (TLEG_API = 1); a higher one than this is refused
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A family of networks that differ in depth only: `timm.create_model(timm_name, **arguments, depth=...)`.
+    """A family of networks that differ only in depth: `timm.create_model(timm_name, **arguments, depth=...)`.
 
-    stages: the dotted place of each list of equal blocks; ("blocks",) in a ViT, one per stage in a Swin.
+    stages: the dotted name of each list of equal blocks; ("blocks",) in a ViT, one per stage in a Swin.
     depth_argument: the keyword that takes the depth, an int for one stage, a tuple for several.
-    usual_depth: blocks of each stage, where nobody says otherwise.
+    usual_depth: blocks of each stage unless a depth is given.
     arguments: keyword arguments that are always passed. options: those a preset may set, with their defaults.
-    head: the names that belong to the classifier, which is shared only between equal sets of classes.
+    head: the names that belong to the classifier, which is reused only for the same classes.
 
-    A network of one's own is registered with timm (`timm.models.register_model`) when its plugin is imported.
+    A new network is registered with timm (`timm.models.register_model`) when its plugin is imported.
+    Raises PluginError for a field that can't be what it says.
     """
 
     name: str
@@ -52,9 +56,12 @@ class Backbone:
     options: Mapping[str, Any] = field(default_factory=dict)
     head: tuple[str, ...] = ("head",)
 
+    def __post_init__(self) -> None:
+        _check_backbone(self)
+
 
 class Split(Protocol):
-    """A map-style split. `split[i]` is an RGB image and its label; it raises DataError, naming what can't be read."""
+    """A map-style split. `split[i]` is an RGB image and its label; it raises DataError that names what can't be read."""
 
     def __len__(self) -> int: ...
 
@@ -63,9 +70,9 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """A named data set. `train` and `val` open a split: that may take a while, so it is done where it is needed.
+    """A named data set. `train` and `val` open a split; that may take a while, so it happens only when the split is needed.
 
-    in_memory: reading an image costs nothing, so that worker processes would only slow it down.
+    in_memory: reading an image costs nothing, and worker processes would only slow it down.
     """
 
     name: str
@@ -89,7 +96,7 @@ class Hooks:
 
     @hookspec
     def tleg_bases(self) -> Iterable[Basis]:
-        """Bases to register by name, beside linear, constant, polynomial:N, piecewise:N and hat:N."""
+        """Bases to register by name, in addition to linear, constant, polynomial:N, piecewise:N and hat:N."""
         raise NotImplementedError
 
     @hookspec
@@ -101,3 +108,70 @@ class Hooks:
     def tleg_commands(self) -> Iterable[tuple[str, typer.Typer]]:
         """Commands: (name, Typer app), run as `tleg name ...`."""
         raise NotImplementedError
+
+
+def check_version(plugin: Any) -> None:
+    """Raises PluginError for a plugin whose `TLEG_API` is a hook version that this tleg doesn't have."""
+    wanted = getattr(plugin, "TLEG_API", API_VERSION)
+    if type(wanted) is not int or wanted < 1:
+        raise PluginError(
+            f"its TLEG_API is {wanted!r}; write the hook version it was made for, currently {API_VERSION}"
+        )
+    if wanted > API_VERSION:
+        raise PluginError(f"it was written for hook version {wanted}, but this tleg has {API_VERSION}: update tleg")
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value can be the name of a backbone, basis, source or command."""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value) is not None
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+def _are_places(value: Any) -> bool:
+    """A tuple of different dotted names, none inside another."""
+    if not isinstance(value, tuple) or not value or not all(isinstance(place, str) and place for place in value):
+        return False
+    inside = any(one != other and f"{other}.".startswith(f"{one}.") for one in value for other in value)
+    return not inside and len(set(value)) == len(value)
+
+
+def _are_depths(value: Any) -> bool:
+    return isinstance(value, tuple) and all(type(number) is int and number >= 1 for number in value)
+
+
+def _are_keywords(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in value)
+
+
+# field -> (the rule, whether a value keeps it)
+_BACKBONE_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a name without spaces, as in 'my_vit'", is_name),
+    "timm_name": ("the name that timm.create_model takes", lambda value: isinstance(value, str) and bool(value)),
+    "stages": ("a tuple of different places, as in ('blocks',)", _are_places),
+    "depth_argument": ("a keyword, as in 'depth'", lambda value: isinstance(value, str) and value.isidentifier()),
+    "usual_depth": ("a tuple of integers from 1, as in (12,)", _are_depths),
+    "arguments": ("a dict of keyword arguments", _are_keywords),
+    "options": ("a dict of keyword arguments with their defaults", _are_keywords),
+    "head": ("a tuple of names, as in ('head',)", lambda value: value == () or _are_places(value)),
+}
+
+
+def _check_backbone(backbone: Backbone) -> None:
+    for field_name, (rule, holds) in _BACKBONE_RULES.items():
+        value = getattr(backbone, field_name)
+        if not holds(value):
+            raise PluginError(f"{field_name} of backbone {backbone.name!r} is {shown(value)}; it must be {rule}")
+    depths, stages = len(backbone.usual_depth), len(backbone.stages)
+    if depths != stages:
+        raise PluginError(f"usual_depth of backbone {backbone.name!r} has {depths} values for {stages} stages")
+    given = {*backbone.arguments, *backbone.options}
+    twice = {*backbone.arguments} & {*backbone.options} or given & {backbone.depth_argument, "num_classes"}
+    if twice:
+        raise PluginError(
+            f"backbone {backbone.name!r} sets {min(twice)!r} twice; tleg itself passes the depth and the classes"
+        )

@@ -130,7 +130,7 @@ def test_two_that_claim_one_command_are_both_named(publish):
     publish(GREET, "other")
     done = tleg("greet", "you")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: 'greet' is claimed by two: mine and other;")
+    assert done.stderr.startswith("error: 'greet' is defined by two plugins: mine and other;")
     assert len(done.stderr.splitlines()) == 1
 
 

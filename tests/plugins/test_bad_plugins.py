@@ -58,8 +58,8 @@ def test_a_good_plugin_is_there(publish):
         (f"TLEG_API = 'one'\n{GOOD}", ["TLEG_API is 'one'"]),
         (f"TLEG_API = True\n{GOOD}", ["TLEG_API is True"]),
         (f"TLEG_API = 0\n{GOOD}", ["TLEG_API is 0"]),
-        (backbones("'vit'"), ["'vit' is no Backbone"]),
-        (backbones("Backbone"), ["is no Backbone"]),
+        (backbones("'vit'"), ["'vit' is not a Backbone"]),
+        (backbones("Backbone"), ["is not a Backbone"]),
         (backbones("Backbone('a b', 'x')"), ["name of backbone 'a b'", "without spaces"]),
         (backbones("Backbone(7, 'x')"), ["name of backbone 7"]),
         (backbones("Backbone('b', '')"), ["timm_name", "timm.create_model"]),
@@ -68,9 +68,9 @@ def test_a_good_plugin_is_there(publish):
         (backbones("Backbone('b', 'x', ('a', 'a'), usual_depth=(1, 1))"), ["stages", "different"]),
         (backbones("Backbone('b', 'x', ('a', 'a.0'), usual_depth=(1, 1))"), ["stages", "different"]),
         (backbones("Backbone('b', 'x', depth_argument='d e')"), ["depth_argument", "a keyword"]),
-        (backbones("Backbone('b', 'x', usual_depth=12)"), ["usual_depth", "a tuple of numbers from 1"]),
+        (backbones("Backbone('b', 'x', usual_depth=12)"), ["usual_depth", "a tuple of integers from 1"]),
         (backbones("Backbone('b', 'x', usual_depth=(0,))"), ["usual_depth", "(0,)"]),
-        (backbones("Backbone('b', 'x', usual_depth=(2, 2))"), ["2 numbers for 1 stages"]),
+        (backbones("Backbone('b', 'x', usual_depth=(2, 2))"), ["2 values for 1 stages"]),
         (backbones("Backbone('b', 'x', arguments=[1])"), ["arguments", "a dict"]),
         (backbones("Backbone('b', 'x', options={'a b': 1})"), ["options", "keyword"]),
         (backbones("Backbone('b', 'x', options={'depth': 3})"), ["sets 'depth' twice"]),
@@ -102,19 +102,19 @@ def test_an_entry_point_that_leads_nowhere_is_named(publish, value):
 
 
 HOOKS = [
-    ("tleg_bases", "return ['linear']", "'linear' is no Basis"),
+    ("tleg_bases", "return ['linear']", "'linear' is not a Basis"),
     ("tleg_bases", "return [Basis('x', 2, lambda depth: torch.ones(depth, 3), (False, True))]", "of shape (1, 2)"),
     ("tleg_bases", "return [Basis('x', 1, lambda depth: torch.ones(depth, 1) / 0, (False,))]", "must be finite"),
     ("tleg_bases", "return [Basis('x', 1, lambda depth: [[1]], (False,))]", "of shape (1, 1)"),
     ("tleg_bases", "return [Basis('x', 1, lambda depth: 1 / 0, (False,))]", "ZeroDivisionError"),
     ("tleg_bases", "return [Basis('x', 2, lambda depth: torch.ones(depth, 2), (False,))]", "1 directions"),
     ("tleg_bases", "return [Basis('polynomial:9', 1, lambda depth: torch.ones(depth, 1), (False,))]", "without spaces"),
-    ("tleg_sources", "return ['digits']", "no pair (scheme, function)"),
-    ("tleg_sources", "return [('x', 'y')]", "'y' is no function"),
-    ("tleg_sources", "return [('a/b', print)]", "no pair"),
-    ("tleg_sources", "return [('x', print, 3)]", "no pair"),
-    ("tleg_commands", "return [('x', print)]", "is no Typer app"),
-    ("tleg_commands", "return {'x': 1}", "no pair (name, Typer app)"),
+    ("tleg_sources", "return ['digits']", "not a pair (name, function)"),
+    ("tleg_sources", "return [('x', 'y')]", "'y' is not a function"),
+    ("tleg_sources", "return [('a/b', print)]", "not a pair"),
+    ("tleg_sources", "return [('x', print, 3)]", "not a pair"),
+    ("tleg_commands", "return [('x', print)]", "is not a Typer app"),
+    ("tleg_commands", "return {'x': 1}", "not a pair (name, Typer app)"),
 ]
 
 
@@ -146,7 +146,7 @@ def test_doctor_tells_what_is_wrong_too(publish):
     from tleg_cli.inspect.machine import machine_facts
 
     publish(backbones("7"), "mine")
-    assert machine_facts()["plugin mine"] == "tleg_backbones: 7 is no Backbone"
+    assert machine_facts()["plugin mine"] == "tleg_backbones: 7 is not a Backbone"
 
 
 def test_an_unknown_basis_names_the_plugins_that_may_have_had_it(publish):
@@ -161,16 +161,16 @@ def test_an_unknown_basis_names_the_plugins_that_may_have_had_it(publish):
 def test_two_that_claim_one_backbone_are_both_named(publish):
     publish(GOOD, "mine")
     publish(GOOD, "other")
-    with pytest.raises(PluginError, match=r"'good' is claimed by two: mine and other; .* TLEG_LOAD_PLUGINS"):
+    with pytest.raises(PluginError, match=r"'good' is defined by two plugins: mine and other; .* TLEG_LOAD_PLUGINS"):
         plugin_manager.get_backbone("good")
     for name in ("mine", "other"):
-        assert "claimed by two: mine and other" in error_of(name)
+        assert "defined by two plugins: mine and other" in error_of(name)
     assert plugin_manager.get_backbone("vit")
 
 
 def test_one_of_tlegs_own_backbones_cannot_be_taken(publish):
     publish(backbones("Backbone('vit', 'vit_base_patch16_224')"), "mine")
-    with pytest.raises(PluginError, match=r"'vit' is claimed by two: tleg_cli\.plugins\.deit and mine"):
+    with pytest.raises(PluginError, match=r"'vit' is defined by two plugins: tleg_cli\.plugins\.deit and mine"):
         plugin_manager.get_backbone("vit")
 
 
@@ -180,6 +180,7 @@ def test_one_of_tlegs_own_backbones_cannot_be_taken(publish):
         ("tleg_bases", "linear", "Basis('linear', 1, lambda d: torch.ones(d, 1), (False,))"),
         ("tleg_sources", "digits", "('digits', print)"),
         ("tleg_sources", "torch", "('torch', print)"),
+        ("tleg_sources", "synthetic", "('synthetic', print)"),
     ],
 )
 def test_a_name_of_tlegs_own_cannot_be_taken(publish, hook, name, item):
@@ -201,7 +202,7 @@ def test_two_that_claim_one_name_are_both_named_under_every_hook(publish, hook, 
     imports = "import torch, typer\nfrom tleg_cli.learngene.basis import Basis\n"
     for name in ("mine", "other"):
         publish(f"{HEAD}{imports}@hookimpl\ndef {hook}():\n    return [{item}]", name)
-    with pytest.raises(PluginError, match="'x' is claimed by two: mine and other"):
+    with pytest.raises(PluginError, match="'x' is defined by two plugins: mine and other"):
         look()
 
 
@@ -209,7 +210,7 @@ def test_the_names_that_are_tlegs_own_are_all_reserved():
     from tleg_cli.data.open_source import TIMM_SCHEMES
     from tleg_cli.learngene.basis import basis_names
 
-    assert set(plugin_manager.RESERVED["tleg_sources"]) == {"digits", *TIMM_SCHEMES}
+    assert set(plugin_manager.RESERVED["tleg_sources"]) == {"digits", "synthetic", *TIMM_SCHEMES}
     assert set(plugin_manager.RESERVED["tleg_bases"]) == {name.partition(":")[0] for name in basis_names()}
 
 
