@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tleg_cli.hookspecs import Backbone, hookimpl
+from tleg_cli.api import Backbone, hookimpl
 
 _STAGES = tuple(f"stages.{stage}.blocks" for stage in range(4))
 _DEPTHS = {"atto": (2, 2, 6, 2), "tiny": (3, 3, 9, 3), "small": (3, 3, 27, 3), "base": (3, 3, 27, 3)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tleg_cli.hookspecs import Backbone, hookimpl
+from tleg_cli.api import Backbone, hookimpl
 
 _NO_CLASS_TOKEN = {"class_token": False, "global_pool": "avg"}
 _SIZES = ("tiny", "small", "base")

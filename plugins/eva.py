@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tleg_cli.hookspecs import Backbone, hookimpl
+from tleg_cli.api import Backbone, hookimpl
 
 _BEIT, _EVA02 = "beit_{}_patch16_224", "eva02_{}_patch14_224"
 _FREE = {"img_size": 224, "embed_dim": 192, "num_heads": 3}

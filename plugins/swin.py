@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tleg_cli.hookspecs import Backbone, hookimpl
+from tleg_cli.api import Backbone, hookimpl
 
 _DEPTHS = {"tiny": (2, 2, 6, 2), "small": (2, 2, 18, 2), "base": (2, 2, 18, 2)}
 _STAGES = tuple(f"layers.{stage}.blocks" for stage in range(4))

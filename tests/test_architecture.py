@@ -1,6 +1,7 @@
 """The house keeps its shape: imports run downwards, and nothing heavy stands on the way to --help."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ ORDER = [
     {"__main__"},
     {"cli"},
     {"commands"},
+    {"api"},
     {"report"},
     {"inspect", "plan"},
     {"training"},
@@ -126,6 +128,31 @@ def test_the_core_knows_torch_and_nothing_else(path):
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_plugins_are_named_only_as_strings(path):
     assert not any(m.startswith("tleg_cli.plugins") for m in imports_at_run_time(ast.parse(path.read_text())))
+
+
+def public_code() -> dict[str, str]:
+    """What users read and copy: built-in plugins, the example package, examples, and every block of Python in a document."""
+    found = {
+        str(path.relative_to(ROOT)): path.read_text()
+        for room in ("plugins", "examples")
+        for path in (ROOT / room).rglob("*.py")
+    }
+    for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for number, block in enumerate(
+            re.findall(r"^```python\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+        ):
+            found[f"{path.name}, block {number}"] = block
+    return found
+
+
+def test_plugins_documents_and_examples_use_the_public_face_only():
+    for where, code in public_code().items():
+        for node in ast.walk(ast.parse(code)):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for module in modules:
+                inside = module.split(".")[0] == "tleg_cli"
+                assert not inside or module in ("tleg_cli.api", "tleg_cli.hookspecs"), f"{where} imports {module}"
 
 
 def loaded_by(arguments: list[str], **environment: str) -> set[str]:

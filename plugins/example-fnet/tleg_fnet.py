@@ -5,7 +5,7 @@ from timm.layers import Mlp, PatchEmbed
 from timm.models import register_model
 from torch import nn
 
-from tleg_cli.hookspecs import Backbone, hookimpl
+from tleg_cli.api import Backbone, hookimpl
 
 
 class Block(nn.Module):

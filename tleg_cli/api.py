@@ -1,0 +1,163 @@
+"""The public face of tleg in Python, for notebooks, scripts and plugins. Everything outside it may change between versions.
+
+    import tleg_cli.api as tleg
+
+    learngene = tleg.read_learngene("learngene.pt")
+    model = tleg.create(learngene, depth=6)
+
+Importing it is cheap: torch and timm are loaded by the first name that needs them. docs/python.md shows every function.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tleg_cli.errors import ConfigError, DataError, FileFormatError, PluginError, TlegError
+from tleg_cli.hookspecs import API_VERSION, Backbone, Source, Split, hookimpl
+from tleg_cli.learngene.depths import Depth, format_depth, parse_depths
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tleg_cli.learngene.basis import Basis, positions
+    from tleg_cli.learngene.fit import Fitted
+    from tleg_cli.learngene.gene import Learngene, Metadata
+
+__all__ = [
+    "API_VERSION",
+    "Backbone",
+    "Basis",
+    "ConfigError",
+    "DataError",
+    "Depth",
+    "FileFormatError",
+    "Fitted",
+    "Learngene",
+    "Metadata",
+    "PluginError",
+    "Source",
+    "Split",
+    "TlegError",
+    "create",
+    "expand",
+    "fit",
+    "format_depth",
+    "hookimpl",
+    "inspect",
+    "parse_depths",
+    "positions",
+    "read_learngene",
+    "write_learngene",
+]
+
+_NEEDS_TORCH = {  # name -> where it is defined; imported when it is first used (PEP 562)
+    "Basis": "tleg_cli.learngene.basis",
+    "positions": "tleg_cli.learngene.basis",
+    "Fitted": "tleg_cli.learngene.fit",
+    "Learngene": "tleg_cli.learngene.gene",
+    "Metadata": "tleg_cli.learngene.gene",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NEEDS_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(importlib.import_module(_NEEDS_TORCH[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def read_learngene(path: str | Path) -> Learngene:
+    """The learngene of a .pt or .safetensors file, on the CPU. Nothing in the file is executed.
+
+    Raises FileFormatError if the file is not a learngene, ConfigError if its basis needs a plugin that is not installed.
+    """
+    from tleg_cli import plugin_manager
+    from tleg_cli.learngene.file import read_learngene as read
+
+    return read(Path(path), plugin_manager.bases())
+
+
+def write_learngene(learngene: Learngene, path: str | Path) -> None:
+    """Writes a learngene atomically; the suffix chooses the format (.pt or .safetensors)."""
+    from tleg_cli.learngene.file import write_learngene as write
+
+    write(learngene, Path(path))
+
+
+def expand(learngene: Learngene, depth: int | str | Depth) -> dict[str, Tensor]:
+    """The weights of a network of `depth` blocks, by their timm names. Pure and differentiable.
+
+    depth: 6, or for a backbone with stages "2:2:18:2" or (2, 2, 18, 2); a single number sets its deepest stage.
+    """
+    from tleg_cli.learngene.expand import expand as expand_learngene
+    from tleg_cli.models.descendant import full_depth
+
+    return expand_learngene(learngene, full_depth(learngene, _one_depth(depth)))
+
+
+def create(learngene: Learngene | str | Path, depth: int | str | Depth, *, classes: int | None = None) -> nn.Module:
+    """A timm model of `depth` blocks with the weights of the learngene, ready to use or to train.
+
+    learngene: in memory, or the path of its file. classes: of another data set; the head is then freshly initialised.
+    Raises FileFormatError if the learngene doesn't fit its backbone.
+
+        model = create("learngene.pt", depth=9)
+    """
+    from tleg_cli.models.descendant import expanded_model
+
+    read = read_learngene(learngene) if isinstance(learngene, str | Path) else learngene
+    return expanded_model(read, _one_depth(depth), classes)
+
+
+def fit(
+    checkpoint: str | Path,
+    basis: str = "linear",
+    *,
+    backbone: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Fitted:
+    """The learngene nearest to a trained network in the sense of least squares, without data: `fit(...).learngene`.
+
+    backbone: default, the one that the file names or whose shapes it has. options: what shapes can't show, as in num_heads.
+    Raises FileFormatError if the file is not a network of a registered backbone, ConfigError for an unknown basis.
+    """
+    from tleg_cli import plugin_manager
+    from tleg_cli.models.fit_checkpoint import fit_file
+
+    return fit_file(Path(checkpoint), plugin_manager.get_basis(basis), backbone, options)
+
+
+def inspect(
+    file: str | Path,
+    *,
+    shapes_only: bool = False,
+    bases: Sequence[str] = (),
+    depths: str | None = None,
+    against: str | Path | None = None,
+) -> dict[str, Any]:
+    """What `tleg inspect --json` reports for one file, as plain values; docs/inspect-json.md describes the keys.
+
+    shapes_only: read the header alone, without torch. bases: measure the layers against these; default, the usual ones.
+    depths: count the parameters of networks of these depths. against: another file; reports what changed since.
+    """
+    from tleg_cli.inspect.inspection import inspect_file
+    from tleg_cli.inspect.overview import Question
+
+    other = None if against is None else Path(against)
+    return inspect_file(Path(file), Question(depths, None if shapes_only else tuple(bases), other))
+
+
+def _one_depth(depth: int | str | Depth) -> Depth:
+    if not isinstance(depth, int | str):
+        return depth
+    (*others, one) = parse_depths(str(depth))
+    if others:
+        raise ConfigError(f"depth {depth!r} names {len(others) + 1} networks; give one depth, as in 6 or 2:2:18:2")
+    return one
