@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from tleg_cli.errors import ConfigError
 from tleg_cli.learngene.depths import parse_depths
+from tleg_cli.learngene.input_spec import InputSpec
 
 
 class Section(BaseModel):
@@ -47,6 +48,11 @@ class DataSection(Section):
         if len(self.mean) != 3 or len(self.std) != 3:
             raise ValueError("mean and std need three numbers each: images are RGB")
         return self
+
+    @property
+    def input(self) -> InputSpec:
+        """What a network trained on these images expects of others."""
+        return InputSpec(self.image_size, self.mean, self.std, self.crop_pct)
 
 
 class AugmentationSection(Section):

@@ -41,6 +41,12 @@ class PeerLost(TlegError):
     """Another process of this run has died. Its own line says why, and this one is told only where nobody else tells it."""
 
 
+def first_line(error: object, limit: int = 200) -> str:
+    """The first line of an error's text, at most `limit` characters; the name of its type if it has no text."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:limit]
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest known word, or the list of known words, or nothing if there are none."""
     names = sorted(known)

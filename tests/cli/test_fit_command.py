@@ -23,7 +23,7 @@ def test_a_plain_vit_is_recognised_by_its_shapes(tleg, tmp_path):
     assert (report["backbone"], report["depth"], report["basis"]) == ("vit", "5", "linear")
     metadata = read_learngene(tmp_path / "gene.pt").metadata
     assert metadata.options == {"img_size": 32, "patch_size": 8, "embed_dim": 64, "num_heads": 4, "mlp_ratio": 2.0}
-    assert (metadata.classes, metadata.image_size, metadata.depth) == (5, 32, (5,))
+    assert (metadata.classes, metadata.input.image_size, metadata.depth) == (5, 32, (5,))
     assert report["overall"][0]["r2"] == pytest.approx(0.25, abs=0.05)  # a fresh network is random
     assert report["overall"][0]["random"] == pytest.approx(0.25)
 

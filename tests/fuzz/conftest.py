@@ -24,6 +24,6 @@ def gene(folder: Path):
 
     config = tiny_config()
     data = config.data
-    metadata = Metadata("vit", config.backbone.options, (3,), 10, data.image_size, data.mean, data.std, data.crop_pct)
+    metadata = Metadata("vit", config.backbone.options, (3,), 10, data.input)
     net = new_aux_net(plugin_manager.get_backbone("vit"), plugin_manager.get_basis("linear"), metadata)
     return replace(net.learngene(), metadata=metadata)

@@ -16,7 +16,7 @@ from tleg_cli import plugin_manager
 from tleg_cli.learngene.file import read_learngene, write_learngene
 from tleg_cli.learngene.reference import read_reference
 from tleg_cli.models.descendant import descendant_card, expanded_model
-from tleg_cli.models.model_file import load_card, load_strictly, read_card, read_weights, write_model
+from tleg_cli.models.model_file import network_of, read_card, read_weights, write_model
 from tleg_cli.weights.open import open_weights
 from tleg_cli.weights.read_header import read_header
 
@@ -29,7 +29,7 @@ def read_all(path: Path) -> None:
         card = read_card(path)
         weights = read_weights(path)
         if card is not None:
-            load_strictly(load_card(card), weights, str(path))
+            network_of(card, weights, str(path))
 
     def tensors() -> None:
         with open_weights(path) as (header, get):

@@ -12,6 +12,7 @@ from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.file import write_learngene
 from tleg_cli.learngene.gene import Learngene, Metadata
+from tleg_cli.learngene.input_spec import InputSpec
 
 SHAPES = {"norm1.weight": (8,), "attn.qkv.weight": (24, 8), "attn.qkv.bias": (24,), "mlp.fc1.weight": (32, 8)}
 
@@ -27,7 +28,7 @@ def gene() -> Callable[..., Learngene]:
             for stage in stages
             for name, shape in SHAPES.items()
         }
-        metadata = Metadata("vit", {"img_size": 8}, depth, 10, 8, (0.5,) * 3, (0.5,) * 3)
+        metadata = Metadata("vit", {"img_size": 8}, depth, 10, InputSpec(8, (0.5,) * 3, (0.5,) * 3))
         return Learngene(theta, {"head.weight": torch.randn(10, 8, generator=random)}, stages, chosen, metadata)
 
     return make

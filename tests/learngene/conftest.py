@@ -7,6 +7,7 @@ import torch
 
 from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.gene import Learngene, Metadata
+from tleg_cli.learngene.input_spec import InputSpec
 
 SHAPES = {"attn.qkv.weight": (6, 2), "attn.qkv.bias": (6,), "norm1.weight": (2,), "scale": ()}
 
@@ -29,9 +30,7 @@ def make_learngene() -> Callable[..., Learngene]:
             options={"img_size": 8, "patch_size": 2},
             depth=depth,
             classes=10,
-            image_size=8,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.25, 0.25, 0.25),
+            input=InputSpec(8, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
             provenance={"seed": seed},
         )
         return Learngene(theta, {"head.weight": torch.randn(10, 2, generator=random)}, stages, chosen, metadata)

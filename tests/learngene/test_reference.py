@@ -119,15 +119,20 @@ def test_the_width_says_which_deit_it_is(tmp_path, width, name):
     metadata = read_reference(save(tmp_path / "c.pth", reference_weights(width, side=14))).metadata
     assert metadata.backbone == f"deit_{name}_patch16_224"
     assert metadata.options == {}  # 224 pixels are usual
-    assert (metadata.depth, metadata.classes, metadata.image_size, metadata.crop_pct) == ((12,), 7, 224, 0.875)
-    assert metadata.mean == (0.485, 0.456, 0.406)
-    assert metadata.std == (0.229, 0.224, 0.225)
+    assert (metadata.depth, metadata.classes, metadata.input.image_size, metadata.input.crop_pct) == (
+        (12,),
+        7,
+        224,
+        0.875,
+    )
+    assert metadata.input.mean == (0.485, 0.456, 0.406)
+    assert metadata.input.std == (0.229, 0.224, 0.225)
     assert metadata.provenance["imported_from"] == "c.pth"
 
 
 def test_another_image_size_is_an_option(tmp_path):
     metadata = read_reference(save(tmp_path / "c.pth", reference_weights(192, side=24))).metadata
-    assert (metadata.options, metadata.image_size) == ({"img_size": 384}, 384)
+    assert (metadata.options, metadata.input.image_size) == ({"img_size": 384}, 384)
 
 
 def test_weights_may_be_the_file_itself_or_of_half_precision(tmp_path):

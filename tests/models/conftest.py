@@ -9,6 +9,7 @@ import torch
 from tleg_cli import plugin_manager
 from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.gene import Metadata
+from tleg_cli.learngene.input_spec import InputSpec
 from tleg_cli.models.aux_net import AuxNet, new_aux_net
 
 OPTIONS = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "num_heads": 2}
@@ -18,7 +19,7 @@ OPTIONS = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "num_heads": 2}
 def metadata_of() -> Callable[..., Metadata]:
     def make(depth: tuple[int, ...] = (4,), backbone: str = "vit", options: Any = None, size: int = 8) -> Metadata:
         chosen = OPTIONS if options is None else options
-        return Metadata(backbone, chosen, depth, 10, size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+        return Metadata(backbone, chosen, depth, 10, InputSpec(size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
 
     return make
 

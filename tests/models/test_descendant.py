@@ -109,7 +109,7 @@ def test_at_another_image_size_timm_resamples_the_position_embedding(make_aux_ne
     learngene = make_aux_net().learngene()
     assert at_image_size(learngene, 8) is learngene
     larger = at_image_size(learngene, 16)
-    assert (larger.metadata.image_size, larger.metadata.options["img_size"]) == (16, 16)
+    assert (larger.metadata.input.image_size, larger.metadata.options["img_size"]) == (16, 16)
     assert all(torch.equal(larger.theta[name], value) for name, value in learngene.theta.items())
     expected = resample_abs_pos_embed(learngene.shared["pos_embed"], [4, 4], num_prefix_tokens=0)
     assert torch.allclose(larger.shared["pos_embed"], expected, atol=1e-6)

@@ -20,7 +20,7 @@ def test_a_learngene_has_the_published_size(name, millions):
     """With a head of 1000 classes; without it the paper's 1.075, 3.920 and 14.918 M."""
     config = load_config(name)
     data = config.data
-    metadata = Metadata(config.backbone.name, {}, (12,), 1000, data.image_size, data.mean, data.std)
+    metadata = Metadata(config.backbone.name, {}, (12,), 1000, data.input)
     gene = new_aux_net(plugin_manager.get_backbone(config.backbone.name), get_basis("linear"), metadata).learngene()
     tensors = {**gene.theta, **gene.shared}
     assert round(sum(tensor.numel() for tensor in tensors.values()) / 1e6, 3) == millions

@@ -43,7 +43,7 @@ def import_reference(
         "options": dict(metadata.options),
         "depth": format_depth(metadata.depth),
         "classes": metadata.classes,
-        "image_size": metadata.image_size,
+        "image_size": metadata.input.image_size,
         "parameters": gene.parameters(),
     }
     if json:

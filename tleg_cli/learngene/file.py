@@ -6,7 +6,6 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +17,7 @@ from torch import Tensor
 from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.files import atomic_file
 from tleg_cli.learngene.basis import Basis, get_basis
-from tleg_cli.learngene.gene import Learngene, checked_metadata
+from tleg_cli.learngene.gene import Learngene, checked_metadata, metadata_values
 
 FORMAT = "tleg-learngene"
 FORMAT_VERSION = 1
@@ -42,7 +41,7 @@ def write_learngene(learngene: Learngene, path: Path) -> None:
         "format_version": FORMAT_VERSION,
         "basis": learngene.basis.name,
         "stages": list(learngene.stages),
-        "metadata": _plain(asdict(learngene.metadata)),
+        "metadata": _plain(metadata_values(learngene.metadata)),
     }
     theta, shared = _detached(learngene.theta), _detached(learngene.shared)
     with atomic_file(path) as temporary:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from tleg_cli.errors import FileFormatError
 from tleg_cli.learngene.basis import Basis
 from tleg_cli.learngene.depths import MAX_DEPTH, Depth
+from tleg_cli.learngene.input_spec import InputSpec
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,9 @@ class Metadata:
     options: Mapping[str, Any]  # its keyword arguments: img_size, embed_dim, ...; num_classes stands in `classes`
     depth: Depth  # the depth of the aux net: blocks of each stage
     classes: int
-    image_size: int  # pixels, square
-    mean: tuple[float, ...]  # of the normalisation, for pixels in 0..1, one per channel
-    std: tuple[float, ...]
-    crop_pct: float = 0.875  # of evaluation: image_size / (the shorter side after resizing)
+    input: InputSpec  # the images that it was trained on
     provenance: Mapping[str, Any] = field(default_factory=dict)  # who made it: versions, command, data, scores
+    class_names: tuple[str, ...] | None = None  # of the head's outputs, in order; None: the file doesn't name them
 
 
 @dataclass(frozen=True)
@@ -72,14 +70,6 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _numbers(value: Any, *, smallest: float) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 3 and all(_number(n) and n > smallest for n in value)
-
-
 def _table(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
@@ -97,26 +87,46 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         ),
     ),
     "classes": ("a whole number from 0", lambda value: _whole(value) and value >= 0),
-    "image_size": ("a whole number from 1", lambda value: _whole(value) and value > 0),
-    "mean": ("three numbers", lambda value: _numbers(value, smallest=-math.inf)),
-    "std": ("three numbers above 0", lambda value: _numbers(value, smallest=0)),
-    "crop_pct": ("a number above 0 and up to 1", lambda value: _number(value) and 0 < value <= 1),
     "provenance": ("a table", _table),
+    "class_names": (
+        "a list of names",
+        lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value),
+    ),
 }
-_OPTIONAL = {"crop_pct", "provenance"}  # Metadata has defaults for them
+_OPTIONAL = {"provenance", "class_names"}  # Metadata has defaults for them
+_OF_INPUT = ("image_size", "mean", "std", "crop_pct")  # they are beside the others in a file
 
 
 def checked_metadata(values: Mapping[str, Any]) -> Metadata:
     """Metadata of plain values. Raises FileFormatError that names the value that is missing, unknown or wrong."""
-    known = {field.name for field in fields(Metadata)}
-    for key in sorted(known - _OPTIONAL - set(values)):
+    for key in sorted(set(_RULES) - _OPTIONAL - set(values)):
         raise FileFormatError(f"metadata {key} is missing")
     for key in values:
-        if key not in known:
+        if key not in _RULES and key not in _OF_INPUT:
             raise FileFormatError(f"metadata {key} is unknown to this tleg")
-    for key, value in values.items():
+    own = {key: value for key, value in values.items() if key in _RULES}
+    for key, value in own.items():
         rule, holds = _RULES[key]
         if not holds(value):
             raise FileFormatError(f"metadata {key} = {repr(value)[:80]} should be {rule}")
-    tuples = {key: tuple(values[key]) for key in ("depth", "mean", "std")}
-    return Metadata(**{**values, **tuples})
+    tuples: dict[str, Any] = {key: tuple(own[key]) for key in ("depth", "class_names") if key in own}
+    if "class_names" in own and len(own["class_names"]) != own["classes"]:
+        raise FileFormatError(f"metadata class_names has {len(own['class_names'])} names for {own['classes']} classes")
+    try:
+        return Metadata(**(own | tuples), input=InputSpec.from_values(values))
+    except FileFormatError as error:
+        raise FileFormatError(f"metadata {error}") from None
+
+
+def metadata_values(metadata: Metadata) -> dict[str, Any]:
+    """Plain values, as checked_metadata reads them; names that are not known are left out, as in older files."""
+    names: dict[str, Any] = {} if metadata.class_names is None else {"class_names": list(metadata.class_names)}
+    return {
+        "backbone": metadata.backbone,
+        "options": dict(metadata.options),
+        "depth": list(metadata.depth),
+        "classes": metadata.classes,
+        **metadata.input.values(),
+        "provenance": dict(metadata.provenance),
+        **names,
+    }

@@ -20,6 +20,7 @@ from tleg_cli.files import atomic_file, file_hash
 from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.file import is_safetensors, load_tensors
 from tleg_cli.learngene.gene import Learngene, Metadata
+from tleg_cli.learngene.input_spec import InputSpec
 
 ALLOWED = (argparse.Namespace, pathlib.PosixPath)  # of its options; neither runs code when it is loaded
 USUAL_DEPTH = 12  # of all its aux nets, and written nowhere in its files
@@ -80,10 +81,7 @@ def read_reference(
             options=options,
             depth=(USUAL_DEPTH if depth is None else depth,),
             classes=weights["head.weight"].shape[0],
-            image_size=_image_size(weights),
-            mean=_MEAN,
-            std=_STD,
-            crop_pct=_CROP,
+            input=InputSpec(_image_size(weights), _MEAN, _STD, _CROP),
             provenance={"imported_from": path.name, "sha256": file_hash(path)},
         ),
     )

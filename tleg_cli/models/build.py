@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from tleg_cli import plugin_manager
-from tleg_cli.errors import ConfigError, PluginError, did_you_mean
+from tleg_cli.errors import ConfigError, PluginError, did_you_mean, first_line
 from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.depths import Depth, complete_depth, format_depth
+from tleg_cli.models.timm_arguments import is_plain_name
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,49 @@ def is_buildable(name: str) -> bool:
 
     if not timm.is_model(name):
         plugin_manager.load()
-    return bool(timm.is_model(name))
+    return is_plain_name(name) and bool(timm.is_model(name))
+
+
+def create_network(call: TimmCall, *, pretrained: bool = False) -> nn.Module:
+    """The freshly initialised network of a call, from torch's generator: the only place where timm makes one.
+
+    pretrained: with timm's published weights, fetched if need be; what goes wrong on the way is raised as it is. Raises
+    ConfigError in one line for a network that timm doesn't have or can't build.
+    """
+    import timm
+
+    if not is_buildable(call.name):
+        raise ConfigError(f"timm has no model {call.name!r}{_nearest_models(call.name)}")
+    fetched = {"pretrained": True} if pretrained else {}
+    try:
+        return timm.create_model(call.name, **{**call.arguments, **fetched})
+    except Exception as error:  # arguments are checked by whoever wrote the network, each in its own way
+        if pretrained and isinstance(error, OSError | RuntimeError | ValueError):
+            raise
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ConfigError(f"timm can't build {call.source()}: {reason}") from error
+
+
+def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
+    """On torch's meta device, which has shapes but no numbers. A network that reads numbers while it is built gets them first."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except (NotImplementedError, RuntimeError):
+        pass
+    except ConfigError as error:
+        if not isinstance(error.__cause__, NotImplementedError | RuntimeError):
+            raise
+    return build().to("meta")
+
+
+def _nearest_models(name: str) -> str:
+    import timm
+
+    known = timm.list_models()
+    near = difflib.get_close_matches(name.partition(".")[0], known, n=3, cutoff=0.7)
+    near = near or timm.list_models(f"*{name.split('_')[0]}*")[:3] if is_plain_name(name) else near
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def timm_call(backbone: Backbone, options: Mapping[str, Any], depth: Depth, classes: int) -> TimmCall:
@@ -61,15 +106,9 @@ def build_model(
 
     Raises ConfigError if timm refuses the arguments, PluginError if the blocks are not where the backbone says.
     """
-    import timm
-
     call = timm_call(backbone, options, depth, classes)
     used = {key: value for key, value in training.items() if value}
-    try:
-        model = timm.create_model(call.name, **{**call.arguments, **used})
-    except Exception as error:  # options are checked by whoever wrote the network, each in its own way
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ConfigError(f"timm can't build {call.source()}: {reason}") from error
+    model = create_network(replace(call, arguments={**call.arguments, **used}))
     check_stages(model, backbone, complete_depth(depth, backbone.usual_depth, backbone.name))
     if not training.get("drop_path_rate"):
         _refuse_own_drop_path(model, backbone)

@@ -3,23 +3,71 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import Tensor, nn
 
 from tleg_cli import plugin_manager
 from tleg_cli.errors import ConfigError, FileFormatError
-from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.depths import Depth, complete_depth
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.gene import Learngene
 from tleg_cli.models.build import build_model, timm_call
+from tleg_cli.models.class_names import OtherClasses, in_modules, match_classes, read_class_map, reorder_head
 from tleg_cli.models.model_file import ModelCard, load_strictly
 
 
-def expanded_model(learngene: Learngene, depth: Depth, classes: int | None = None, **training: float) -> nn.Module:
-    """The network of this depth with the expanded weights; with other classes its head stays freshly initialised.
+@dataclass(frozen=True)
+class HeadForData:
+    """A learngene whose head has the data's classes in the data's order, or whose head is not used.
 
+    fresh: descendants get a freshly initialised head. notes: what the user should know about it, one line each.
+    """
+
+    learngene: Learngene
+    fresh: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def head_for_data(
+    learngene: Learngene,
+    classes: Sequence[str],
+    where: str,
+    class_map: Path | None = None,
+    *,
+    fresh: bool = False,
+) -> HeadForData:
+    """The learngene with its head made ready for the data's classes.
+
+    class_map: how the learngene's classes are called in the data; see class_names.py. fresh: leave its head out in any case,
+    as for another number of classes. Raises OtherClasses for as many classes with other names. where: its file.
+    """
+    metadata = learngene.metadata
+    if fresh:
+        return HeadForData(learngene, True, ("every descendant gets a fresh head",))
+    if metadata.classes != len(classes):
+        note = f"{len(classes)} classes, but the learngene has {metadata.classes}: every descendant gets a fresh head"
+        return HeadForData(learngene, True, (note,))
+    names = metadata.class_names if class_map is None else read_class_map(class_map, metadata.classes)
+    try:
+        match = match_classes(names, metadata.classes, classes, where)
+    except OtherClasses as error:
+        raise OtherClasses(f"{error}; if they are other classes, start a new head with --fresh-head") from None
+    shared = learngene.shared
+    if match.order is not None:
+        shared = reorder_head(shared, plugin_manager.get_backbone(metadata.backbone).head, match.order)
+    known = replace(metadata, class_names=tuple(classes) if names is not None else None)
+    return HeadForData(replace(learngene, shared=shared, metadata=known), notes=(match.note,) if match.note else ())
+
+
+def expanded_model(
+    learngene: Learngene, depth: Depth, classes: int | None = None, *, fresh_head: bool = False, **training: float
+) -> nn.Module:
+    """The network of this depth with the expanded weights.
+
+    classes: of its head, the learngene's by default; with another number, or if fresh_head, the head stays freshly initialised.
     `training`: drop_rate, drop_path_rate. Raises FileFormatError if the learngene doesn't fit its backbone.
     """
     backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
@@ -27,16 +75,11 @@ def expanded_model(learngene: Learngene, depth: Depth, classes: int | None = Non
     full = full_depth(learngene, depth)
     model = build_model(backbone, learngene.metadata.options, full, classes, **training)
     weights: dict[str, Tensor] = expand(learngene, full)
-    if classes != learngene.metadata.classes:
-        fresh = {name: value for name, value in model.state_dict().items() if in_head(backbone, name)}
-        weights = {name: value for name, value in weights.items() if not in_head(backbone, name)} | fresh
+    if fresh_head or classes != learngene.metadata.classes:
+        fresh = {name: value for name, value in model.state_dict().items() if in_modules(name, backbone.head)}
+        weights = {name: value for name, value in weights.items() if not in_modules(name, backbone.head)} | fresh
     load_strictly(model, weights, f"learngene of {backbone.name}")
     return model
-
-
-def in_head(backbone: Backbone, name: str) -> bool:
-    """Whether a weight belongs to the classifier."""
-    return any(name == head or name.startswith(f"{head}.") for head in backbone.head)
 
 
 def full_depth(learngene: Learngene, depth: Depth) -> Depth:
@@ -46,20 +89,23 @@ def full_depth(learngene: Learngene, depth: Depth) -> Depth:
 
 
 def descendant_card(
-    learngene: Learngene, depth: Depth, classes: int, crop_pct: float, **provenance: object
+    learngene: Learngene,
+    depth: Depth,
+    classes: int,
+    class_names: Sequence[str] | None,
+    crop_pct: float,
+    **provenance: object,
 ) -> ModelCard:
-    """What a file of this descendant says about itself."""
+    """What a file of this descendant says about itself. class_names: of its head's outputs, None where they are not known."""
     metadata = learngene.metadata
     backbone = plugin_manager.get_backbone(metadata.backbone)
     return ModelCard(
         kind="descendant",
         timm=timm_call(backbone, metadata.options, full_depth(learngene, depth), classes),
         classes=classes,
-        image_size=metadata.image_size,
-        mean=metadata.mean,
-        std=metadata.std,
-        crop_pct=crop_pct,
+        input=replace(metadata.input, crop_pct=crop_pct),
         provenance={"backbone": backbone.name, "learngene": dict(metadata.provenance), **provenance},
+        class_names=None if class_names is None else tuple(class_names),
     )
 
 
@@ -69,7 +115,7 @@ def at_image_size(learngene: Learngene, image_size: int) -> Learngene:
     Raises ConfigError where timm can't: the family resamples nothing, or the new size doesn't fit its patches.
     """
     metadata = learngene.metadata
-    if metadata.image_size == image_size:
+    if metadata.input.image_size == image_size:
         return learngene
     backbone = plugin_manager.get_backbone(metadata.backbone)
     options = {**metadata.options, **({"img_size": image_size} if "img_size" in backbone.options else {})}
@@ -79,10 +125,11 @@ def at_image_size(learngene: Learngene, image_size: int) -> Learngene:
         load_strictly(model, weights, f"learngene of {backbone.name}")
     except (FileFormatError, RuntimeError) as error:  # torch can't resample to nothing
         raise ConfigError(
-            f"the learngene of {metadata.image_size} pixels can't be used at {image_size}: {error}"
+            f"the learngene of {metadata.input.image_size} pixels can't be used at {image_size}: {error}"
         ) from None
     shared = {name: weights[name] for name in learngene.shared}
-    return replace(learngene, shared=shared, metadata=replace(metadata, options=options, image_size=image_size))
+    size = replace(metadata.input, image_size=image_size)
+    return replace(learngene, shared=shared, metadata=replace(metadata, options=options, input=size))
 
 
 def _resampled(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -45,10 +45,7 @@ def _metadata(found: Recognised, card: ModelCard | None, checkpoint: Path) -> Me
         options=found.options,
         depth=found.depth,
         classes=found.classes,
-        image_size=found.image_size,
-        mean=found.mean,
-        std=found.std,
-        crop_pct=found.crop_pct,
+        input=found.input,
         provenance={
             "fitted_to": checkpoint.name,
             "sha256": file_hash(checkpoint),

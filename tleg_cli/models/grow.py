@@ -59,7 +59,9 @@ def _files(depths: Sequence[Depth], source: Path, out: Path | None) -> list[Path
 def _grow_one(learngene: Learngene, depth: Depth, file: Path, origin: dict[str, str]) -> Grown:
     metadata = learngene.metadata
     model = expanded_model(learngene, depth)
-    card = descendant_card(learngene, depth, metadata.classes, metadata.crop_pct, expanded_from=origin)
+    card = descendant_card(
+        learngene, depth, metadata.classes, metadata.class_names, metadata.input.crop_pct, expanded_from=origin
+    )
     write_model(file, model.state_dict(), card)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Grown(file, format_depth(full_depth(learngene, depth)), parameters, card.timm.source())

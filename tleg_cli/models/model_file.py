@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tleg_cli.errors import FileFormatError
+from tleg_cli.errors import ConfigError, FileFormatError, first_line
 from tleg_cli.files import atomic_file
 from tleg_cli.learngene.file import is_safetensors, load_tensors
-from tleg_cli.models.build import TimmCall, is_buildable
+from tleg_cli.learngene.input_spec import InputSpec
+from tleg_cli.models.build import TimmCall, create_network, without_weights
+from tleg_cli.models.timm_arguments import checked_arguments
 
 FORMAT = "tleg-model"
 FORMAT_VERSION = 1
+KINDS = ("descendant", "teacher")
+_MAX_CARD_CHARACTERS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -28,16 +33,25 @@ class ModelCard:
     kind: str  # "descendant" or "teacher"
     timm: TimmCall
     classes: int
-    image_size: int  # pixels, square
-    mean: tuple[float, ...]  # of pixels in 0..1
-    std: tuple[float, ...]
-    crop_pct: float
+    input: InputSpec
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None  # of the head's outputs, in order; None: the file doesn't name them
 
 
 def write_model(path: Path, weights: Mapping[str, Tensor], card: ModelCard) -> None:
     """Writes `path` atomically. weights: the state dict of the network that `card.timm` builds."""
-    header = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(card), "create": card.timm.source()}
+    names = {} if card.class_names is None else {"class_names": list(card.class_names)}
+    header = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "kind": card.kind,
+        "timm": asdict(card.timm),
+        "classes": card.classes,
+        **card.input.values(),
+        "provenance": dict(card.provenance),
+        **names,
+        "create": card.timm.source(),
+    }
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
     with atomic_file(path) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt", "tleg": json.dumps(header, allow_nan=False)})
@@ -45,42 +59,55 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: ModelCard) -> N
 
 def read_card(path: Path) -> ModelCard | None:
     """The card of a safetensors file, None if it has none (not written by tleg). Raises FileFormatError if it is damaged."""
-    if not path.is_file():
-        raise FileFormatError(f"no model at {path}{': that is a folder' if path.is_dir() else ''}")
+    _check_is_file(path)
     if not is_safetensors(path):
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("tleg")
-        header = json.loads(text) if text else None
-        if header is None or header["format"] != FORMAT:
-            return None
-        if header["format_version"] != FORMAT_VERSION:
-            raise FileFormatError(
-                f"{path} has format version {header['format_version']!r}; this tleg reads {FORMAT_VERSION}"
-            )
-        return _card(header)
-    except FileFormatError:
-        raise
-    except Exception as error:  # SafetensorError is a plain Exception; a forged header raises others
-        raise FileFormatError(f"{path} is no readable model: {str(error).splitlines()[0][:200]}") from None
+            text = (file.metadata() or {}).get("tleg", "")
+        header = json.loads(text) if 0 < len(text) < _MAX_CARD_CHARACTERS else None
+    except Exception as error:  # SafetensorError is a plain Exception; deep JSON raises RecursionError
+        raise FileFormatError(f"{path} can't be read as a model: {first_line(error)}") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        return None
+    try:
+        return card_of(header)
+    except (FileFormatError, ConfigError) as error:
+        raise FileFormatError(f"{path}: {error}") from None
 
 
-def _card(header: Mapping[str, Any]) -> ModelCard:
-    arguments = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in header["timm"]["arguments"].items()
-    }
-    mean, std = (tuple(float(number) for number in header[key]) for key in ("mean", "std"))
-    return ModelCard(
-        kind=str(header["kind"]),
-        timm=TimmCall(str(header["timm"]["name"]), arguments),
-        classes=int(header["classes"]),
-        image_size=int(header["image_size"]),
-        mean=mean,
-        std=std,
-        crop_pct=float(header["crop_pct"]),
-        provenance=dict(header["provenance"]),
-    )
+def card_of(header: Mapping[str, Any]) -> ModelCard:
+    """The card that a file's header holds. Raises FileFormatError that names the value that is missing or wrong."""
+    version = header.get("format_version")
+    if version != FORMAT_VERSION:
+        raise FileFormatError(f"format version {repr(version)[:40]}, but this tleg reads {FORMAT_VERSION}")
+    kind, classes, call = header.get("kind"), header.get("classes"), header.get("timm")
+    provenance, names = header.get("provenance", {}), header.get("class_names")
+    for key, holds in (
+        ("kind", kind in KINDS),
+        ("classes", type(classes) is int and 0 <= classes <= 10_000_000),
+        ("timm", isinstance(call, dict)),
+        ("provenance", isinstance(provenance, dict)),
+        ("class_names", names is None or _names_of(names, classes)),
+    ):
+        if not holds:
+            raise FileFormatError(f"{key} = {repr(header.get(key))[:80]} is not what a model's card says there")
+    assert isinstance(call, dict)
+    backbone = str(provenance["backbone"]) if kind == "descendant" and "backbone" in provenance else None
+    timm = TimmCall(*checked_arguments(call.get("name"), call.get("arguments"), backbone))
+    if timm.arguments.get("num_classes", classes) != classes:
+        raise FileFormatError(f"it has {classes} classes, but its network {timm.arguments['num_classes']}")
+    shown = None if names is None else tuple(names)
+    return ModelCard(str(kind), timm, int(str(classes)), InputSpec.from_values(header), provenance, shown)
+
+
+def _names_of(names: Any, classes: Any) -> bool:
+    return isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileFormatError(f"no model at {path}{': that is a folder' if path.is_dir() else ''}")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -88,16 +115,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises FileFormatError; nothing in the file is executed.
     """
-    if not path.is_file():
-        raise FileFormatError(f"no model at {path}{': that is a folder' if path.is_dir() else ''}")
+    _check_is_file(path)
     if is_safetensors(path):
         try:
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
         except Exception as error:  # SafetensorError is a plain Exception
-            raise FileFormatError(
-                f"{path} is no readable safetensors file: {str(error).splitlines()[0][:200]}"
-            ) from None
+            raise FileFormatError(f"{path} is no readable safetensors file: {first_line(error)}") from None
     content = load_tensors(path)
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -109,8 +133,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Every weight in its place, none missing, none left over. Raises FileFormatError that names the first that isn't."""
+def check_shapes(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Raises FileFormatError that names the first weight that is missing, left over or of another shape."""
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     for name in sorted(set(expected) | set(found)):
@@ -119,15 +143,23 @@ def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], where: str) -
                 f"{where}: {name} has shape {found.get(name, 'none, it is missing')}, but {type(model).__name__} "
                 f"expects {expected.get(name, 'no such weight')}"
             )
+
+
+def load_strictly(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Every weight in its place, none missing, none left over. Raises FileFormatError that names the first that isn't."""
+    check_shapes(model, weights, where)
     model.load_state_dict(dict(weights), strict=True)
 
 
-def load_card(card: ModelCard) -> nn.Module:
-    """The freshly initialised network of a card. Raises FileFormatError if this timm can't build it."""
-    import timm
+def network_of(card: ModelCard, weights: Mapping[str, Tensor], where: str) -> nn.Module:
+    """The network of a card with these weights. Its shapes are compared first, so that no card can exhaust the memory.
 
-    is_buildable(card.timm.name)  # for a plugin's network: timm knows it once the plugin is imported
+    Raises FileFormatError if this timm can't build it or the weights are another network's.
+    """
     try:
-        return timm.create_model(card.timm.name, **card.timm.arguments)
-    except (TypeError, ValueError, RuntimeError, AssertionError, KeyError) as error:
-        raise FileFormatError(f"timm can't build {card.timm.source()}: {error}") from error
+        check_shapes(without_weights(partial(create_network, card.timm)), weights, where)
+        model = create_network(card.timm)
+    except ConfigError as error:
+        raise FileFormatError(f"{where}: {error}") from error
+    load_strictly(model, weights, where)
+    return model

@@ -14,6 +14,7 @@ from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.depths import Depth
 from tleg_cli.learngene.fit import block_counts
+from tleg_cli.learngene.input_spec import InputSpec
 from tleg_cli.models.build import build_model
 from tleg_cli.models.model_file import ModelCard
 
@@ -28,10 +29,7 @@ class Recognised:
     options: Mapping[str, Any]
     depth: Depth
     classes: int
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_pct: float
+    input: InputSpec
     differs: str = ""
     odd: int = 0  # how many tensors differ
 
@@ -69,9 +67,7 @@ def _of_card(shapes: Shapes, card: ModelCard, options: Mapping[str, Any]) -> Rec
     found = _built(backbone, {**own, **options}, block_counts(shapes, backbone.stages), shapes)
     if found.differs:
         raise FileFormatError(f"its metadata says {backbone.name}, but {found.differs}")
-    return Recognised(
-        backbone, found.options, found.depth, card.classes, card.image_size, card.mean, card.std, card.crop_pct
-    )
+    return Recognised(backbone, found.options, found.depth, card.classes, card.input)
 
 
 def _asked(backbone: Backbone, shapes: Shapes, options: Mapping[str, Any]) -> Recognised:
@@ -112,7 +108,7 @@ def _built(backbone: Backbone, options: Mapping[str, Any], depth: Depth, shapes:
     if odd:
         here, there = (one.get(odd[0], "none") for one in (shapes, expected))
         differs = f"{odd[0]} has shape {here} here and {there} in {backbone.name}"
-    return Recognised(backbone, changed, depth, head[0], int(pixels), mean, std, crop, differs, len(odd))
+    return Recognised(backbone, changed, depth, head[0], InputSpec(int(pixels), mean, std, crop), differs, len(odd))
 
 
 def _sizes(backbone: Backbone, shapes: Shapes) -> dict[str, Any]:

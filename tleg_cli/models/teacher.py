@@ -1,12 +1,14 @@
-"""The ancestor: any timm model, with its own image size and normalisation, behind the student's images."""
+"""The teacher: any timm model, with its own image size and normalisation, behind the student's images."""
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tleg_cli.config import DataSection, TeacherSection
-from tleg_cli.errors import ConfigError, FileFormatError
-from tleg_cli.models.build import TimmCall, is_buildable
-from tleg_cli.models.model_file import ModelCard, load_strictly, read_card, read_weights
+from tleg_cli.config import TeacherSection
+from tleg_cli.errors import ConfigError, FileFormatError, first_line
+from tleg_cli.learngene.input_spec import InputSpec
+from tleg_cli.models.build import TimmCall, create_network, is_buildable
+from tleg_cli.models.class_names import OtherClasses, match_classes, read_class_map, reordered
+from tleg_cli.models.model_file import ModelCard, load_strictly, network_of, read_card, read_weights
+from tleg_cli.models.timm_arguments import checked_arguments
+
+_WORDNET = re.compile(r"n\d{8}")  # how ImageNet's class folders are called
 
 
 class Adapted(nn.Module):
@@ -38,92 +45,150 @@ class Adapted(nn.Module):
         """Logits (batch, classes) of normalised images (batch, 3, size, size)."""
         if images.shape[-1] != self.image_size:
             images = F.interpolate(images, size=(self.image_size, self.image_size), mode="bicubic", antialias=True)
-        return self.net(images * self.scale + self.shift)
+        logits: Tensor = self.net(images * self.scale + self.shift)
+        return logits
 
 
-def new_teacher(section: TeacherSection, data: DataSection, classes: int) -> tuple[Adapted, ModelCard]:
-    """A freshly initialised teacher to train on `data`, and the card for its file."""
-    arguments = {**section.options, "num_classes": classes}
-    call = TimmCall(section.model, arguments)
-    size = section.image_size or data.image_size
-    adapted = _adapt(_create(call), size, data, data.mean, data.std)
-    return adapted, ModelCard("teacher", call, classes, size, data.mean, data.std, data.crop_pct)
+@dataclass(frozen=True)
+class LoadedTeacher:
+    """A trained teacher in evaluation mode, without gradients, its logits in the order of the data's classes.
 
-
-def load_teacher(section: TeacherSection, data: DataSection, classes: int) -> Adapted:
-    """The trained ancestor, in evaluation mode, without gradients: from `section.weights` or timm's hub.
-
-    Raises ConfigError or FileFormatError: no file and no network, other classes than the data's, weights that don't fit.
+    notes: what the user should know about it, one line each.
     """
-    net, size, mean, std = _from_file(section, classes) if section.weights else _from_hub(section, classes)
-    adapted = _adapt(net, section.image_size or size, data, mean, std)
-    return adapted.eval().requires_grad_(False)
+
+    network: nn.Module
+    notes: Sequence[str] = ()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(batch, classes), without gradient."""
+        with torch.inference_mode():
+            logits = self.network(images)
+        return logits.clone()  # outside: a tensor of inference mode can't be kept for the student's backward pass
 
 
-def untrained_teacher(section: TeacherSection, data: DataSection, classes: int) -> tuple[Callable[[], nn.Module], int]:
-    """What builds the teacher's network without any weights, and the size of its images. Nothing is fetched."""
+@dataclass(frozen=True)
+class _Source:
+    """A teacher's network as it was published: what it expects, and the names of its outputs if they are known."""
+
+    net: nn.Module
+    input: InputSpec
+    classes: int
+    class_names: tuple[str, ...] | None
+    where: str
+
+
+def new_teacher(section: TeacherSection, data: InputSpec, classes: Sequence[str]) -> tuple[Adapted, ModelCard]:
+    """A freshly initialised teacher to train on images of `data`, and the card for its file."""
+    call = _call(section, len(classes))
+    spec = replace(data, image_size=section.image_size or data.image_size)
+    return _adapt(create_network(call), data, spec), ModelCard(
+        "teacher", call, len(classes), spec, class_names=tuple(classes)
+    )
+
+
+def load_teacher(
+    section: TeacherSection, data: InputSpec, classes: Sequence[str], class_map: Path | None = None
+) -> LoadedTeacher:
+    """The trained teacher of `section.weights` or of timm's hub, for images of `data`.
+
+    classes: the data's names. class_map: how the teacher's outputs are called in the data; see class_names.py. Raises
+    ConfigError or FileFormatError: no file and no network, other classes than the data's, weights that don't fit.
+    """
+    source = _from_file(section, len(classes)) if section.weights else _from_hub(section, classes)
+    names = source.class_names if class_map is None else read_class_map(class_map, source.classes)
+    try:
+        match = match_classes(names, source.classes, classes, f"teacher {source.where}")
+    except OtherClasses as error:
+        raise OtherClasses(f"{error}; or train a teacher on this data with `tleg train-teacher`") from None
+    spec = replace(source.input, image_size=section.image_size or source.input.image_size)
+    network = reordered(_adapt(source.net, data, spec), match)
+    notes = [match.note] if match.note else []
+    return LoadedTeacher(network.eval().requires_grad_(False), notes)
+
+
+def untrained_teacher(section: TeacherSection, image_size: int, classes: int) -> tuple[Callable[[], nn.Module], int]:
+    """What builds the teacher's network without any weights, and the size of its images. Nothing is fetched.
+
+    image_size: the data's, for a teacher that is still to be trained.
+    """
     from timm.models import get_pretrained_cfg
 
     there = section.weights is not None and Path(section.weights).is_file()
     card = read_card(Path(str(section.weights))) if there else None
     if card is not None:
-        return partial(_create, card.timm), section.image_size or card.image_size
-    call = TimmCall(section.model, {**section.options, "num_classes": classes})
+        return partial(create_network, card.timm), section.image_size or card.input.image_size
     usual = None if section.recipe else get_pretrained_cfg(section.model)
-    size = section.image_size or (usual.input_size[-1] if usual else data.image_size)
-    return partial(_create, call), size
+    size = section.image_size or (usual.input_size[-1] if usual else image_size)
+    return partial(create_network, _call(section, classes)), size
+
+
+def _call(section: TeacherSection, classes: int | None = None) -> TimmCall:
+    """The preset's network. Its options obey the rules of model files, which the teacher's own will be."""
+    outputs = {} if classes is None else {"num_classes": classes}
+    try:
+        return TimmCall(*checked_arguments(section.model, {**section.options, **outputs}))
+    except FileFormatError as error:
+        raise ConfigError(f"teacher.model {section.model!r}, teacher.options: {error}") from None
 
 
 def fetched_already(section: TeacherSection) -> bool:
-    """Whether timm's pretrained weights lie in the cache of this machine."""
+    """Whether timm's pretrained weights are in the cache of this machine."""
     from huggingface_hub import try_to_load_from_cache
 
     names = ("model.safetensors", "pytorch_model.bin")
     return any(isinstance(try_to_load_from_cache(f"timm/{_hub_name(section.model)}", name), str) for name in names)
 
 
-def ask(teacher: nn.Module, images: Tensor) -> Tensor:
-    """The teacher's logits, without gradient."""
-    with torch.inference_mode():
-        logits = teacher(images)
-    return logits.clone()  # outside: what is born in there can't be kept for the student's backward pass
-
-
-def _from_file(section: TeacherSection, classes: int) -> tuple[nn.Module, int, tuple[float, ...], tuple[float, ...]]:
+def _from_file(section: TeacherSection, classes: int) -> _Source:
     path = Path(str(section.weights))
     card = read_card(path)
     weights = read_weights(path)
+    check_finite(weights, path)
     if card is not None:
-        check_classes(card.classes, classes, str(path))
-        net = _create(card.timm)
-        load_strictly(net, weights, str(path))
-        return net, card.image_size, card.mean, card.std
-    net = _create(TimmCall(section.model, {**section.options, "num_classes": classes}))
-    size, mean, std = _usual_input(net)
+        return _Source(network_of(card, weights, str(path)), card.input, card.classes, card.class_names, str(path))
+    net = create_network(_call(section, classes))
     load_strictly(net, as_timm_names_them(net, weights), f"{path} as {section.model} with {classes} classes")
-    return net, size, mean, std
+    return _Source(net, _usual_input(net), classes, None, str(path))
 
 
-def _from_hub(section: TeacherSection, classes: int) -> tuple[nn.Module, int, tuple[float, ...], tuple[float, ...]]:
-    _check_name(section.model)
+def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raises FileFormatError for weights that hold NaN or infinity: whatever is made of them would be worthless."""
+    bad = [name for name, value in weights.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if bad:
+        raise FileFormatError(
+            f"{path} has NaN or infinity in {len(bad)} of its {len(weights)} weights, first in {bad[0]}"
+        )
+
+
+def _from_hub(section: TeacherSection, classes: Sequence[str]) -> _Source:
+    if not is_buildable(section.model):
+        create_network(TimmCall(section.model, {}))  # its error names the nearest models
     try:
         if not fetched_already(section):
             _reach_hub()
-        net = _create(TimmCall(section.model, {**section.options, "pretrained": True}))
+        net = create_network(_call(section), pretrained=True)
     except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, FileFormatError | ConfigError):
-            raise
         raise ConfigError(
-            f"the weights of teacher {section.model} can't be fetched ({type(error).__name__}: {str(error).splitlines()[0][:80]}); "
-            f"where there is a network, `hf download timm/{_hub_name(section.model)} model.safetensors --local-dir .` gets them: "
-            "bring that file and give --teacher model.safetensors"
+            f"the weights of teacher {section.model} can't be fetched ({type(error).__name__}: {first_line(error, 80)}); on a "
+            f"machine with a network run `hf download timm/{_hub_name(section.model)} model.safetensors --local-dir .`, "
+            "copy that file and give --teacher model.safetensors"
         ) from error
-    check_classes(int(getattr(net, "num_classes", classes)), classes, section.model)
-    return (net, *_usual_input(net))
+    outputs = int(getattr(net, "num_classes", len(classes)))
+    return _Source(net, _usual_input(net), outputs, _published_names(net, classes), section.model)
+
+
+def _published_names(net: nn.Module, classes: Sequence[str]) -> tuple[str, ...] | None:
+    """The class folders of ImageNet in the order of timm's weights; None if the data's are not called so."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(net)
+    if not subset or not all(_WORDNET.fullmatch(name) for name in classes):
+        return None
+    return tuple(ImageNetInfo(subset).label_names())
 
 
 def _reach_hub() -> None:
-    """Raises OSError where the hub can't be reached: its own client would try for a minute, and say so each time."""
+    """Raises OSError if the hub can't be reached: its own client would try for a minute, and log each attempt."""
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:
@@ -135,7 +200,7 @@ def _reach_hub() -> None:
 
 
 def as_timm_names_them(net: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as their authors published them, put right by timm where it can; else as they are."""
+    """Weights as their authors published them, renamed and resampled by timm where it can; else as they are."""
     translate = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
     if translate is None or set(weights) == set(net.state_dict()):
         return weights
@@ -152,38 +217,24 @@ def _hub_name(model: str) -> str:
     return str(config.hf_hub_id).removeprefix("timm/") if config and config.hf_hub_id else model
 
 
-def _usual_input(net: nn.Module) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+def _usual_input(net: nn.Module) -> InputSpec:
     usual: Mapping[str, Any] = getattr(net, "pretrained_cfg", {})
-    return usual["input_size"][-1], tuple(usual["mean"]), tuple(usual["std"])
-
-
-def _check_name(model: str) -> None:
-    import timm
-
-    if not is_buildable(model):
-        near = timm.list_models(f"*{model.split('_')[0]}*")[:3]
-        raise ConfigError(f"teacher {model!r} is unknown to timm{'; perhaps ' + ', '.join(near) if near else ''}")
-
-
-def _create(call: TimmCall) -> nn.Module:
-    import timm
-
-    _check_name(call.name)
-    try:
-        return timm.create_model(call.name, **call.arguments)
-    except (TypeError, AssertionError, KeyError) as error:
-        raise ConfigError(f"timm can't build the teacher {call.source()}: {error}") from error
+    return InputSpec(
+        usual["input_size"][-1], tuple(usual["mean"]), tuple(usual["std"]), float(usual["crop_pct"] or 1.0)
+    )
 
 
 def check_classes(found: int, wanted: int, where: str) -> None:
-    """Raises ConfigError where a teacher knows other classes than the data has. where: its file or name."""
+    """Raises ConfigError if a teacher knows another number of classes than the data has. where: its file or name."""
     if found != wanted:
         raise ConfigError(
             f"teacher {where} knows {found} classes, the data has {wanted}; train one with `tleg train-teacher`"
         )
 
 
-def _adapt(net: nn.Module, size: int, data: DataSection, mean: tuple[float, ...], std: tuple[float, ...]) -> Adapted:
-    """(x * data.std + data.mean - mean) / std, as one product and one sum."""
-    ours_mean, ours_std, its_mean, its_std = (torch.tensor(v).view(-1, 1, 1) for v in (data.mean, data.std, mean, std))
-    return Adapted(net, size, ours_std / its_std, (ours_mean - its_mean) / its_std)
+def _adapt(net: nn.Module, ours: InputSpec, its: InputSpec) -> Adapted:
+    """(x * ours.std + ours.mean - its.mean) / its.std, as one product and one sum."""
+    mean, std, its_mean, its_std = (
+        torch.tensor(values).view(-1, 1, 1) for values in (ours.mean, ours.std, its.mean, its.std)
+    )
+    return Adapted(net, its.image_size, std / its_std, (mean - its_mean) / its_std)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tleg_cli.learngene.depths import Depth
+from tleg_cli.models.build import without_weights
 
 _TRACED = 4  # blocks of a stage up to which a network is traced itself
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -58,15 +59,6 @@ def forward_cost(build: Callable[[], nn.Module], image_size: int) -> tuple[int, 
     """Parameters, and multiply-adds of one image: for a network that isn't trained."""
     model = without_weights(build)
     return sum(parameter.numel() for parameter in model.parameters()), _macs(model.eval(), image_size)
-
-
-def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
-    """On torch's meta device, which has shapes but no numbers; a network that looks at numbers while it is built is built whole."""
-    try:
-        with torch.device("meta"):
-            return build()
-    except (NotImplementedError, RuntimeError):
-        return build().to("meta")
 
 
 def _macs(model: nn.Module, image_size: int) -> int:

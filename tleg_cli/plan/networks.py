@@ -142,7 +142,9 @@ def _one_block_each(setup: Setup) -> list[int]:
 def teacher_part(setup: Setup) -> dict[str, Any]:
     """The ancestor, and its own training where the preset has a recipe for it."""
     config, section = setup.config, setup.config.teacher
-    build, size = untrained_teacher(section, config.data, pretrained_classes(section) or setup.counted.classes)
+    build, size = untrained_teacher(
+        section, config.data.image_size, pretrained_classes(section) or setup.counted.classes
+    )
     parameters, macs = forward_cost(build, size)
     part = {"network": f"teacher {section.model}", "parameters": parameters, "macs": macs}
     if section.recipe is None:

@@ -17,10 +17,10 @@ from tleg_cli.config import Config, DataSection, TeacherSection
 from tleg_cli.errors import TlegError
 from tleg_cli.learngene.depths import Depth, format_depth
 from tleg_cli.learngene.file import read_learngene
+from tleg_cli.models.build import without_weights
 from tleg_cli.models.descendant import at_image_size, full_depth
 from tleg_cli.models.model_file import load_strictly, read_card
 from tleg_cli.models.teacher import as_timm_names_them, check_classes, untrained_teacher
-from tleg_cli.plan.cost import without_weights
 from tleg_cli.plan.networks import Setup, pretrained_classes
 from tleg_cli.training.optim import check_optimizer
 from tleg_cli.training.stage_checks import aux_metadata, check_fits, check_image_size
@@ -97,6 +97,6 @@ def _check_teacher_file(section: TeacherSection, data: DataSection, classes: int
         name: torch.empty(tensor.shape, dtype=getattr(torch, tensor.dtype, torch.float32), device="meta")
         for name, tensor in header.tensors.items()
     }
-    net = without_weights(untrained_teacher(section, data, classes)[0])
+    net = without_weights(untrained_teacher(section, data.image_size, classes)[0])
     where = str(path) if card is not None else f"{path} as {section.model} with {classes} classes"
     load_strictly(net, as_timm_names_them(net, shapes), where)

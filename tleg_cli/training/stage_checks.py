@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tleg_cli.config import Config
@@ -12,19 +12,21 @@ from tleg_cli.learngene.depths import Depth
 from tleg_cli.learngene.gene import Learngene, Metadata
 
 
-def aux_metadata(config: Config, depth: Depth, classes: int) -> Metadata:
+def aux_metadata(config: Config, depth: Depth, classes: int, class_names: Sequence[str] | None = None) -> Metadata:
     """What a learngene of this config says of itself."""
     data = config.data
     name, options = config.backbone.name, config.backbone.options
-    return Metadata(name, options, depth, classes, data.image_size, data.mean, data.std, data.crop_pct)
+    names = None if class_names is None else tuple(class_names)
+    return Metadata(name, options, depth, classes, data.input, class_names=names)
 
 
 def check_image_size(backbone: Backbone, metadata: Metadata) -> None:
     """Raises ConfigError where the network is built for images of another size than the data's."""
-    built = metadata.options.get("img_size", backbone.options.get("img_size", metadata.image_size))
-    if built != metadata.image_size:
+    wanted = metadata.input.image_size
+    built = metadata.options.get("img_size", backbone.options.get("img_size", wanted))
+    if built != wanted:
         raise ConfigError(
-            f"data.image_size is {metadata.image_size}, but backbone.options.img_size is {built}; set both to the same"
+            f"data.image_size is {wanted}, but backbone.options.img_size is {built}; set both to the same"
         )
 
 
@@ -34,8 +36,8 @@ def check_fits(config: Config, learngene: Learngene) -> None:
     for what, ours, its in (
         ("backbone", config.backbone.name, metadata.backbone),
         ("backbone.options", _sizeless(config.backbone.options), _sizeless(metadata.options)),
-        ("data.mean", list(config.data.mean), list(metadata.mean)),
-        ("data.std", list(config.data.std), list(metadata.std)),
+        ("data.mean", list(config.data.mean), list(metadata.input.mean)),
+        ("data.std", list(config.data.std), list(metadata.input.std)),
     ):
         if ours != its:
             raise ConfigError(

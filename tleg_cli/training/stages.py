@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,16 @@ from tleg_cli.learngene.file import read_learngene, write_learngene
 from tleg_cli.learngene.gene import Learngene
 from tleg_cli.models.aux_net import AuxNet, new_aux_net, too_shallow
 from tleg_cli.models.build import build_model
-from tleg_cli.models.descendant import at_image_size, descendant_card, descendant_folder, expanded_model, full_depth
+from tleg_cli.models.descendant import (
+    at_image_size,
+    descendant_card,
+    descendant_folder,
+    expanded_model,
+    full_depth,
+    head_for_data,
+)
 from tleg_cli.models.model_file import write_model
-from tleg_cli.models.teacher import ask, load_teacher, new_teacher
+from tleg_cli.models.teacher import load_teacher, new_teacher
 from tleg_cli.training.distributed import World
 from tleg_cli.training.family import family_of
 from tleg_cli.training.loop import State, Watch
@@ -42,7 +48,7 @@ def train_teacher(config: Config, out: Path, world: World, watch: Watch, allow_c
         )
     with setting(config, world, watch, allow_changed) as shared:
         torch.manual_seed(config.seed)  # its weights are drawn here, not in train_in's `make`
-        model, card = new_teacher(config.teacher, config.data, len(shared.data.classes))
+        model, card = new_teacher(config.teacher, config.data.input, shared.data.classes)
 
         def finish(state: State) -> Mapping[str, Any]:
             facts = provenance(data=config.data.path, **scores_of(state.history))
@@ -68,15 +74,18 @@ def train_aux(config: Config, out: Path, world: World, watch: Watch, allow_chang
     depth = complete_depth(parse_depths(config.aux.depth)[0], backbone.usual_depth, backbone.name)
     training = {"drop_rate": config.aux.drop_rate, "drop_path_rate": config.aux.drop_path}
     with setting(config, world, watch, allow_changed) as shared:
-        metadata = aux_metadata(config, depth, len(shared.data.classes))
+        metadata = aux_metadata(config, depth, len(shared.data.classes), shared.data.classes)
         check_image_size(backbone, metadata)
         for stage in too_shallow(basis, depth, backbone.stages):
             watch.say(f"{stage}: more blocks than that start from a learngene that is trained in part")
 
         def make() -> tuple[nn.Module, Objective]:
             model = new_aux_net(backbone, basis, metadata, **training)
-            teacher = load_teacher(config.teacher, config.data, metadata.classes).to(world.device)
-            return model, distill_from(partial(ask, teacher), config.aux.distillation)
+            teacher = load_teacher(config.teacher, config.data.input, shared.data.classes)
+            for note in teacher.notes:
+                watch.say(note)
+            teacher.network.to(world.device)
+            return model, distill_from(teacher.logits, config.aux.distillation)
 
         def finish(state: State) -> Mapping[str, Any]:
             facts = provenance(
@@ -113,17 +122,21 @@ def train_descendants(
     learngene = read_learngene(learngene_file, plugin_manager.bases())
     check_fits(config, learngene)
     source = {"file": learngene_file.name, "sha256": file_hash(learngene_file)}
-    pixels, wanted = learngene.metadata.image_size, config.data.image_size
+    pixels, wanted = learngene.metadata.input.image_size, config.data.image_size
     with setting(config, world, watch, allow_changed) as shared:
         if pixels != wanted:
             watch.say(f"image size {wanted}, but the learngene's is {pixels}: timm resamples the position embedding")
             learngene = at_image_size(learngene, wanted)
-        classes = len(shared.data.classes)
-        if classes != learngene.metadata.classes and not scratch:
-            watch.say(
-                f"{classes} classes, but the learngene has {learngene.metadata.classes}: every descendant gets a fresh head"
-            )
-        results = [_train_descendant(shared, learngene, source, depth, out, scratch=scratch) for depth in depths]
+        fresh_head = False
+        if not scratch:
+            head = head_for_data(learngene, shared.data.classes, str(learngene_file))
+            for note in head.notes:
+                watch.say(note)
+            learngene, fresh_head = head.learngene, head.fresh
+        results = [
+            _train_descendant(shared, learngene, source, depth, out, scratch=scratch, fresh_head=fresh_head)
+            for depth in depths
+        ]
     family = family_of(out, results, "scratch" if scratch else "learngene", source)
     if world.main:
         write_summary(out / "summary.json", family)
@@ -131,7 +144,14 @@ def train_descendants(
 
 
 def _train_descendant(
-    shared: Setting, learngene: Learngene, source: Mapping[str, str], depth: Depth, out: Path, *, scratch: bool
+    shared: Setting,
+    learngene: Learngene,
+    source: Mapping[str, str],
+    depth: Depth,
+    out: Path,
+    *,
+    scratch: bool,
+    fresh_head: bool,
 ) -> Summary:
     config, classes = shared.config, len(shared.data.classes)
     name = format_depth(depth)
@@ -143,7 +163,7 @@ def _train_descendant(
 
     def make() -> tuple[nn.Module, Objective]:
         if not scratch:
-            return expanded_model(learngene, depth, classes, **training), label_loss
+            return expanded_model(learngene, depth, classes, fresh_head=fresh_head, **training), label_loss
         backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
         return build_model(
             backbone, learngene.metadata.options, full_depth(learngene, depth), classes, **training
@@ -151,7 +171,7 @@ def _train_descendant(
 
     def finish(state: State) -> Mapping[str, Any]:
         facts = provenance(init=init, data=config.data.path, seed=config.seed, **scores_of(state.history))
-        card = descendant_card(learngene, depth, classes, config.data.crop_pct, training=facts)
+        card = descendant_card(learngene, depth, classes, shared.data.classes, config.data.crop_pct, training=facts)
         write_model(folder / "model.safetensors", state.model.state_dict(), card)
         if state.ema is not None:
             write_model(folder / "model_ema.safetensors", state.ema.module.state_dict(), card)

@@ -15,7 +15,7 @@ from tleg_cli.config_file import load_config
 from tleg_cli.errors import FileFormatError, TlegError
 from tleg_cli.files import file_hash
 from tleg_cli.learngene.file import read_learngene
-from tleg_cli.models.model_file import load_card, load_strictly, read_card, read_weights
+from tleg_cli.models.model_file import network_of, read_card, read_weights
 from tleg_cli.training.checkpoint import STATE, check_checkpoint
 from tleg_cli.training.health import bad_files
 from tleg_cli.training.run_folder import is_running
@@ -150,7 +150,7 @@ def _result(file: Path, expected: str | None) -> str:
     card = read_card(file) if file.suffix == ".safetensors" and file.name != "learngene.safetensors" else None
     if card is not None:
         weights = read_weights(file)
-        load_strictly(load_card(card), weights, str(file))
+        network_of(card, weights, str(file))
         what = f"{card.kind} {card.timm.name}"
     else:
         gene = read_learngene(file, plugin_manager.bases())
