@@ -26,7 +26,7 @@ from tleg_cli.commands.train_aux import train_aux
 from tleg_cli.commands.train_des import train_des
 from tleg_cli.commands.train_teacher import train_teacher
 from tleg_cli.commands.verify import verify
-from tleg_cli.errors import TlegError
+from tleg_cli.errors import TlegError, one_line
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "prepare": prepare,
@@ -92,6 +92,5 @@ def _tell(error: TlegError) -> None:
 
         if report_to_launcher(error):
             return
-    line = " ".join(str(error).split())
     prefix = "" if error.exit_code != 1 else "error: "
-    typer.echo(f"{prefix}{line}", err=True)
+    typer.echo(f"{prefix}{one_line(error)}", err=True)

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from tleg_cli.config import Config
-from tleg_cli.errors import ConfigError, did_you_mean
+from tleg_cli.errors import ConfigError, did_you_mean, first_line
 
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -60,7 +60,7 @@ def read_yaml(text: str, where: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        reason = getattr(error, "problem", None) or first_line(error)
         raise ConfigError(f"{where}{place}: {reason}") from None
 
 

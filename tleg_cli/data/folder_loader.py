@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from tleg_cli.data.batches import INDEX_BITS, INDEX_MASK, Codes
 from tleg_cli.data.crops import CropRule, centre_crop, flipped, random_box
-from tleg_cli.errors import DataError
+from tleg_cli.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -109,7 +109,7 @@ class FolderLoader:
             if "DataLoader worker" not in str(error):
                 raise
             raise DataError(
-                f"a loader process died ({str(error).splitlines()[0]}); lower data.workers (now {self.workers}) if memory ran out"
+                f"a loader process died ({first_line(error)}); lower data.workers (now {self.workers}) if memory ran out"
             ) from error
 
     def close(self) -> None:

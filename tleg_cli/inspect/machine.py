@@ -11,6 +11,7 @@ from typing import Any
 
 from tleg_cli import __version__
 from tleg_cli.data.ffcv.guard import INSTALL
+from tleg_cli.errors import first_line
 
 _PACKAGES = (
     "torch",
@@ -52,7 +53,7 @@ def _ffcv() -> str:
     try:
         importlib.import_module("ffcv.libffcv")
     except Exception as error:  # a broken build raises whatever the linker says
-        return f"missing ({str(error).splitlines()[0]}); image folders work; for .beton files: {INSTALL}"
+        return f"missing ({first_line(error)}); image folders work; for .beton files: {INSTALL}"
     return "works"
 
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tleg_cli.errors import ConfigError, FileFormatError
+from tleg_cli.errors import ConfigError, FileFormatError, first_line
 from tleg_cli.files import atomic_file
 from tleg_cli.learngene.basis import Basis, get_basis
 from tleg_cli.learngene.gene import Learngene, checked_metadata, metadata_values
@@ -101,7 +101,7 @@ def _reason(error: Exception) -> str:
         return f"it holds more than tensors and plain values{f' ({named[1]})' if named else ''}, which might run code"
     if text.startswith("Weights only load failed"):
         return "it is damaged, or of another kind"
-    return text.splitlines()[0][:200]
+    return first_line(error)
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
@@ -128,7 +128,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor], di
             header = json.loads(text) if 0 < len(text) < _MAX_METADATA_BYTES else None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
     except Exception as error:  # SafetensorError is a plain Exception; a damaged file raises others too
-        raise FileFormatError(f"{path} is no readable safetensors file: {str(error).splitlines()[0][:200]}") from None
+        raise FileFormatError(f"{path} is no readable safetensors file: {first_line(error)}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         _no_learngene(path)
     parts: dict[str, dict[str, Tensor]] = {"theta": {}, "shared": {}}

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tleg_cli.errors import TlegError
+from tleg_cli.errors import TlegError, first_line
 from tleg_cli.files import file_hash, sync, why_not_written
 
 MANIFEST = "manifest.json"
@@ -89,7 +89,7 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
             try:
                 return _load(path), passed_over
             except Exception as error:  # hashes fit, content doesn't: SafetensorError is a plain Exception
-                problem = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                problem = first_line(error)
         passed_over.append(f"{path} is damaged ({problem})")
     return None, passed_over
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tleg_cli.errors import ConfigError, TlegError
-from tleg_cli.files import write_text
+from tleg_cli.files import remove_leftovers, write_text
 
 _locks: dict[Path, IO[str]] = {}  # held open: the system drops a lock when its owner dies
 
@@ -55,8 +55,7 @@ def open_run(path: Path, identity: Mapping[str, Any], config_yaml: str, allow_ch
     beginnings, that may differ. Raises ConfigError with every difference, TlegError if another process runs here.
     """
     _lock(path)
-    for left in path.glob(".*.tmp"):  # by a run that was killed while it wrote
-        left.unlink(missing_ok=True)
+    remove_leftovers(path)
     check_run(path, identity, allow_changed)
     write_text(path / "run.json", json.dumps(identity, indent=1) + "\n")
     write_text(path / "config.yaml", config_yaml)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tleg_cli.config import Recipe
-from tleg_cli.errors import FileFormatError, TlegError
+from tleg_cli.errors import FileFormatError, TlegError, first_line
 from tleg_cli.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 
 Record = dict[str, Any]  # one line of metrics.jsonl
@@ -105,6 +105,6 @@ def restore_weights(state: State, found: Checkpoint) -> None:
             state.ema.load_state_dict(found.tensors["ema"], strict=True)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise FileFormatError(
-            f"the checkpoint of step {found.state.get('step')} is of another training ({str(error).splitlines()[0][:200]}); "
+            f"the checkpoint of step {found.state.get('step')} is of another training ({first_line(error)}); "
             "choose another --out"
         ) from error

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from tleg_cli.errors import FileFormatError
+from tleg_cli.errors import FileFormatError, first_line
 from tleg_cli.weights.header import Header
 from tleg_cli.weights.read_header import read_header
 from tleg_cli.weights.torch_header import find_weights, header_of
@@ -47,7 +47,7 @@ def _get(file: safe_open, name: str, path: Path) -> Tensor:
     try:
         return file.get_tensor(name)
     except Exception as error:  # a dtype that this torch doesn't have
-        raise FileFormatError(f"{path}: {name} can't be read: {str(error).splitlines()[0][:200]}") from None
+        raise FileFormatError(f"{path}: {name} can't be read: {first_line(error)}") from None
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def _open_safetensors(path: Path) -> Iterator[safe_open]:
     try:
         file = safe_open(path, framework="pt")
     except Exception as error:  # SafetensorError is a plain Exception
-        raise FileFormatError(f"{path} is no readable safetensors file: {str(error).splitlines()[0][:200]}") from None
+        raise FileFormatError(f"{path} is no readable safetensors file: {first_line(error)}") from None
     with file:
         yield file
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tleg_cli.errors import FileFormatError
+from tleg_cli.errors import FileFormatError, first_line
 from tleg_cli.weights.header import Header, TensorInfo, plain
 
 MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit: a damaged length must not be believed
@@ -37,7 +37,7 @@ def read_safetensors_header(path: Path, claimed: int) -> Header:
         tensors = {name: _tensor(name, entry, available - claimed) for name, entry in header.items()}
         tleg = json.loads(metadata["tleg"]) if "tleg" in metadata else {}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise FileFormatError(f"{path} is no readable safetensors file: {str(error).splitlines()[0][:200]}") from None
+        raise FileFormatError(f"{path} is no readable safetensors file: {first_line(error)}") from None
     return Header("safetensors", tensors, plain(tleg) if isinstance(tleg, dict) else {}, {})
 
 

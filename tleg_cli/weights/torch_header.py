@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tleg_cli.errors import FileFormatError
+from tleg_cli.errors import FileFormatError, first_line
 from tleg_cli.weights.header import Header, TensorInfo, plain
 
 MAX_PICKLE_BYTES = 100_000_000
@@ -77,7 +77,7 @@ def read_torch_header(path: Path) -> Header:
     except StopIteration:
         raise FileFormatError(f"{path} is a zip archive, but not one that torch.save wrote") from None
     except (Exception, zlib.error) as error:  # damaged archives and pickles raise whatever they please
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise FileFormatError(f"{path} is no readable torch file: {reason}") from None
     return header_of(content, path)
 

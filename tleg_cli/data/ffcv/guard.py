@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tleg_cli.errors import DataError
+from tleg_cli.errors import DataError, first_line
 
 INSTALL = "apt-get install pkg-config libturbojpeg0-dev libopencv-dev && pip install 'tleg[ffcv]'"
 
@@ -26,9 +26,8 @@ def import_ffcv() -> ModuleType:
         with torch_threads_kept(), _no_typed_dict():
             return importlib.import_module("ffcv")
     except Exception as error:  # a broken build raises whatever the linker says
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f".beton files need FFCV, which can't be imported here ({reason}): {INSTALL}; a folder of images works without it"
+            f".beton files need FFCV, which can't be imported here ({first_line(error)}): {INSTALL}; a folder of images works without it"
         ) from error
 
 

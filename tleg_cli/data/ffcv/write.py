@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from tleg_cli.data.ffcv.verify import Progress, compare
 from tleg_cli.data.ffcv.writer_guard import guards
 from tleg_cli.data.source import name_of
 from tleg_cli.errors import DataError
-from tleg_cli.files import atomic_file, owned, remove_abandoned
+from tleg_cli.files import atomic_file, temporary_folder
 from tleg_cli.hookspecs import Split
 
 LONGEST_SIDE = 65_500  # pixels: JPEG's limit
@@ -55,9 +54,8 @@ def write_beton(
     """
     import_ffcv()
     indices = np.arange(len(images))
-    remove_abandoned(path.parent, f".{path.name}.*.tmp")  # tens of gigabytes, where an earlier call was killed
-    with tempfile.TemporaryDirectory(prefix="tleg-") as notes, atomic_file(path) as temporary, owned(temporary):
-        checked = _Checked(images, Path(notes), options, options.page(len(images)))
+    with temporary_folder() as notes, atomic_file(path) as temporary:
+        checked = _Checked(images, notes, options, options.page(len(images)))
         _write(checked, indices, temporary, options, progress)
         bad, large = checked.bad(), checked.large()
         if bad and not options.skip_bad:
