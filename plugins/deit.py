@@ -12,6 +12,8 @@ from tleg_cli.api import Backbone, hookimpl
 
 _NO_CLASS_TOKEN = {"class_token": False, "global_pool": "avg"}
 _SIZES = ("tiny", "small", "base")
+_ENDS = ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias")
+_SCALED = ("ls1.gamma", "ls2.gamma")  # layer scale comes last in a branch
 _FREE = {"img_size": 224, "patch_size": 16, "embed_dim": 192, "num_heads": 3, "mlp_ratio": 4.0}
 
 
@@ -20,10 +22,10 @@ def tleg_backbones() -> Iterable[Backbone]:
     """`deit_{tiny,small,base}_patch16_224`, `..._token`, `deit3_*`, and `vit` and `deit3`, whose size the preset states."""
     for size in _SIZES:
         name = f"deit_{size}_patch16_224"
-        yield Backbone(name, timm_name=name, arguments=_NO_CLASS_TOKEN, options={"img_size": 224})
-        yield Backbone(f"{name}_token", timm_name=name, options={"img_size": 224})
-    yield Backbone("vit", timm_name="vit_tiny_patch16_224", arguments=_NO_CLASS_TOKEN, options=_FREE)
+        yield Backbone(name, timm_name=name, arguments=_NO_CLASS_TOKEN, options={"img_size": 224}, branch_ends=_ENDS)
+        yield Backbone(f"{name}_token", timm_name=name, options={"img_size": 224}, branch_ends=_ENDS)
+    yield Backbone("vit", timm_name="vit_tiny_patch16_224", arguments=_NO_CLASS_TOKEN, options=_FREE, branch_ends=_ENDS)
     for size, blocks in (("small", 12), ("medium", 12), ("base", 12), ("large", 24)):
         name = f"deit3_{size}_patch16_224"
-        yield Backbone(name, timm_name=name, usual_depth=(blocks,), options={"img_size": 224})
-    yield Backbone("deit3", timm_name="deit3_small_patch16_224", options=_FREE)
+        yield Backbone(name, timm_name=name, usual_depth=(blocks,), options={"img_size": 224}, branch_ends=_SCALED)
+    yield Backbone("deit3", timm_name="deit3_small_patch16_224", options=_FREE, branch_ends=_SCALED)

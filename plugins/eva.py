@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from tleg_cli.api import Backbone, hookimpl
 
 _BEIT, _EVA02 = "beit_{}_patch16_224", "eva02_{}_patch14_224"
+_GAMMAS = ("gamma_1", "gamma_2")  # BEiT's layer scale comes last in a branch
+_ENDS = ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias")
 _FREE = {"img_size": 224, "embed_dim": 192, "num_heads": 3}
 
 
@@ -21,6 +23,22 @@ def tleg_backbones() -> Iterable[Backbone]:
     ]:
         name = pattern.format(size)
         depth = 24 if size == "large" else 12
-        yield Backbone(name, timm_name=name, usual_depth=(depth,), options={"img_size": 224})
-    yield Backbone("beit", timm_name=_BEIT.format("base"), options={**_FREE, "patch_size": 16, "mlp_ratio": 4.0})
-    yield Backbone("eva02", timm_name=_EVA02.format("tiny"), options={**_FREE, "patch_size": 14, "mlp_ratio": 8 / 3})
+        yield Backbone(
+            name,
+            timm_name=name,
+            usual_depth=(depth,),
+            options={"img_size": 224},
+            branch_ends=_GAMMAS if pattern == _BEIT else _ENDS,
+        )
+    yield Backbone(
+        "beit",
+        timm_name=_BEIT.format("base"),
+        options={**_FREE, "patch_size": 16, "mlp_ratio": 4.0},
+        branch_ends=_GAMMAS,
+    )
+    yield Backbone(
+        "eva02",
+        timm_name=_EVA02.format("tiny"),
+        options={**_FREE, "patch_size": 14, "mlp_ratio": 8 / 3},
+        branch_ends=_ENDS,
+    )

@@ -14,6 +14,10 @@ _STAGES = tuple(f"layers.{stage}.blocks" for stage in range(4))
 _SWIN, _SWINV2 = "swin_{}_patch4_window7_224", "swinv2_{}_window8_256"
 _ALWAYS = {"drop_path_rate": 0.0}  # timm's Swin drops paths by itself; here the recipe says how much
 _HEAD = ("head.fc",)
+_ENDS = {
+    _SWIN: ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias"),
+    _SWINV2: ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"),  # V2 normalises at the end of a branch
+}
 
 
 @hookimpl
@@ -22,12 +26,12 @@ def tleg_backbones() -> Iterable[Backbone]:
     for size, depths in _DEPTHS.items():
         for pattern, pixels in ((_SWIN, 224), (_SWINV2, 256)):
             name = pattern.format(size)
-            yield Backbone(name, name, _STAGES, "depths", depths, _ALWAYS, {"img_size": pixels}, _HEAD)
+            yield Backbone(name, name, _STAGES, "depths", depths, _ALWAYS, {"img_size": pixels}, _HEAD, _ENDS[pattern])
     for family, pattern in (("swin", _SWIN), ("swinv2", _SWINV2)):
-        yield from (_free(family, pattern.format("tiny"), stages) for stages in (4, 3, 2))
+        yield from (_free(family, pattern, stages) for stages in (4, 3, 2))
 
 
-def _free(family: str, timm_name: str, stages: int) -> Backbone:
+def _free(family: str, pattern: str, stages: int) -> Backbone:
     """A Swin of this many stages, the last but one the deepest."""
     options = {
         "img_size": 224,
@@ -39,4 +43,6 @@ def _free(family: str, timm_name: str, stages: int) -> Backbone:
     }
     name = family if stages == 4 else f"{family}_{stages}_stages"
     usual = (2,) * (stages - 2) + (6, 2) if stages > 2 else (2, 6)
-    return Backbone(name, timm_name, _STAGES[:stages], "depths", usual, _ALWAYS, options, _HEAD)
+    return Backbone(
+        name, pattern.format("tiny"), _STAGES[:stages], "depths", usual, _ALWAYS, options, _HEAD, _ENDS[pattern]
+    )

@@ -42,6 +42,8 @@ class Backbone:
     usual_depth: blocks of each stage unless a depth is given.
     arguments: keyword arguments that are always passed. options: those a preset may set, with their defaults.
     head: the names that belong to the classifier, which is reused only for the same classes.
+    branch_ends: the weights of a block that end its residual branches, bias included, or only the layer scale where there is one:
+    scaled by s, what the block adds to its input is scaled by s. Needed for the residual step, and checked on the network.
 
     A new network is registered with timm (`timm.models.register_model`) when its plugin is imported.
     Raises PluginError for a field that can't be what it says.
@@ -55,6 +57,7 @@ class Backbone:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     head: tuple[str, ...] = ("head",)
+    branch_ends: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_backbone(self)
@@ -158,6 +161,10 @@ _BACKBONE_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "arguments": ("a dict of keyword arguments", _are_keywords),
     "options": ("a dict of keyword arguments with their defaults", _are_keywords),
     "head": ("a tuple of names, as in ('head',)", lambda value: value == () or _are_places(value)),
+    "branch_ends": (
+        "a tuple of weights of a block, as in ('attn.proj.weight',)",
+        lambda value: value == () or _are_places(value),
+    ),
 }
 
 

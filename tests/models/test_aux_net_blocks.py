@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from tleg_cli.errors import PluginError
-from tleg_cli.models.aux_net import run, take_out_blocks
+from tleg_cli.models.aux_net import run
+from tleg_cli.models.shells import take_out_blocks
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.depths import complete_depth, parse_depths
 from tleg_cli.learngene.expand import expand
-from tleg_cli.models.aux_net import AuxNet, new_aux_net, take_out_blocks
+from tleg_cli.models.aux_net import AuxNet, new_aux_net
 from tleg_cli.models.build import build_model, timm_call
 from tleg_cli.models.descendant import expanded_model
+from tleg_cli.models.shells import take_out_blocks
 
 VIT = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "num_heads": 2}
 SWIN = {"img_size": 16, "patch_size": 2, "window_size": 4, "embed_dim": 8, "num_heads": (2, 4)}

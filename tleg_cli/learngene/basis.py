@@ -20,12 +20,15 @@ class Basis:
 
     `directions[k]` says that theta_k is added to the others (theta_A of TLEG) and isn't a block by itself: what starts
     as a constant in a fresh network (biases, norms) starts as 0 there.
+    `at` gives the same matrix as a function of positions, (depth,) float64 in 0..1 -> (depth, rank): `matrix(depth)` is
+    `at(l / depth)`. Without it the basis has TLEG's positions only.
     """
 
     name: str
     rank: int
     matrix: Callable[[int], Tensor]
     directions: tuple[bool, ...]
+    at: Callable[[Tensor], Tensor] | None = None
 
 
 def positions(depth: int) -> Tensor:
@@ -33,33 +36,31 @@ def positions(depth: int) -> Tensor:
     return torch.arange(depth, dtype=torch.float64) / depth
 
 
-def _constant(depth: int) -> Tensor:
-    return torch.ones(depth, 1, dtype=torch.float64)
+At = Callable[[Tensor], Tensor]  # positions (depth,) -> matrix (depth, rank)
 
 
-def _powers(degree: int) -> Callable[[int], Tensor]:
-    return lambda depth: torch.stack([positions(depth) ** power for power in range(degree + 1)], dim=1)
+def _powers(degree: int) -> At:
+    return lambda at: torch.stack([at**power for power in range(degree + 1)], dim=1)
 
 
-def _steps(pieces: int) -> Callable[[int], Tensor]:
+def _pieces(pieces: int) -> At:
     """Block l takes theta_k of the piece it lies in (weight sharing by stages: SWS, arXiv 2404.16897)."""
-    return lambda depth: torch.eye(pieces, dtype=torch.float64)[(positions(depth) * pieces).floor().long()]
+    return lambda at: torch.eye(pieces, dtype=torch.float64)[(at * pieces).floor().long().clamp(max=pieces - 1)]
 
 
-def _hats(knots: int) -> Callable[[int], Tensor]:
-    """Piecewise linear through `knots` weights that stand at 0, 1/(knots-1), .., 1."""
+def _hats(knots: int) -> At:
+    """Piecewise linear through `knots` weights at positions 0, 1/(knots-1), .., 1."""
+    return lambda at: (1 - (at[:, None] * (knots - 1) - torch.arange(knots, dtype=torch.float64)).abs()).clamp(min=0)
 
-    def matrix(depth: int) -> Tensor:
-        at_knots = positions(depth)[:, None] * (knots - 1)
-        return (1 - (at_knots - torch.arange(knots, dtype=torch.float64)).abs()).clamp(min=0)
 
-    return matrix
+def _basis(name: str, rank: int, at: At, directions: tuple[bool, ...]) -> Basis:
+    return Basis(name, rank, lambda depth: at(positions(depth)), directions, at)
 
 
 # name -> (default size, smallest size, what the size counts, build)
-_SIZED: dict[str, tuple[int, int, str, Callable[[int], Callable[[int], Tensor]]]] = {
+_SIZED: dict[str, tuple[int, int, str, Callable[[int], At]]] = {
     "polynomial": (2, 1, "degree", _powers),
-    "piecewise": (3, 1, "pieces", _steps),
+    "piecewise": (3, 1, "pieces", _pieces),
     "hat": (3, 2, "knots", _hats),
 }
 MAX_SIZE = 64
@@ -79,9 +80,9 @@ def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
     if name in others:
         return others[name]
     if name == "constant":
-        return Basis(name, 1, _constant, (False,))
+        return _basis(name, 1, _powers(0), (False,))
     if name == "linear":
-        return Basis(name, 2, _powers(1), (False, True))
+        return _basis(name, 2, _powers(1), (False, True))
     kind, _, size_text = name.partition(":")
     if kind not in _SIZED:
         known = [*basis_names(), *others]
@@ -94,4 +95,4 @@ def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
         raise ConfigError(f"basis {name!r}: {counts} must be from {smallest} to {MAX_SIZE}")
     rank = size + 1 if kind == "polynomial" else size
     directions = (False,) + (kind == "polynomial",) * (rank - 1)
-    return Basis(f"{kind}:{size}", rank, build(size), directions)
+    return _basis(f"{kind}:{size}", rank, build(size), directions)

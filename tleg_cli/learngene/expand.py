@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tleg_cli.learngene.depths import Depth, complete_depth
+from tleg_cli.learngene.expansion import ends_a_branch
 from tleg_cli.learngene.gene import Learngene
 
 
@@ -15,18 +16,22 @@ def expand(learngene: Learngene, depth: Depth | int) -> dict[str, Tensor]:
     """The weights of a network of `depth` blocks, by their names in that network (its state dict).
 
     depth: blocks of each stage; one number sets the deepest stage. Shared tensors are returned as they are, not copied.
-    W_l = sum_k basis[l, k] * theta_k; for the linear basis theta_B + (l / L) * theta_A (TLEG, eq. 2).
+    W_l = step * sum_k basis[l, k] * theta_k; for the linear basis theta_B + (l / L) * theta_A (TLEG, eq. 2). step is 1, but for
+    the weights that end a residual branch where the learngene's expansion rule says otherwise.
     Raises ConfigError if the learngene has another number of stages.
     """
     asked = (depth,) if isinstance(depth, int) else depth
     full = complete_depth(asked, learngene.metadata.depth, learngene.metadata.backbone)
-    matrices = [learngene.basis.matrix(blocks).tolist() for blocks in full]
+    rule, trained = learngene.expansion, learngene.metadata.depth
+    matrices = [rule.matrix(learngene.basis, *blocks) for blocks in zip(full, trained, strict=True)]
+    scales = [rule.scale(*blocks) for blocks in zip(full, trained, strict=True)]
     weights = dict(learngene.shared)
     for name, theta in learngene.theta.items():
         stage = learngene.stage_of(name)
         assert stage is not None  # Learngene checks it
+        step = scales[stage] if ends_a_branch(name, rule.branch_ends) else 1.0
         parts = theta.unbind(0)
-        for block, coefficients in enumerate(matrices[stage]):
+        for block, coefficients in enumerate((step * matrices[stage]).tolist()):
             weights[name.replace("*", str(block), 1)] = _combine(parts, coefficients)
     return weights
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from tleg_cli.errors import FileFormatError
 from tleg_cli.learngene.basis import Basis
 from tleg_cli.learngene.depths import MAX_DEPTH, Depth
+from tleg_cli.learngene.expansion import PUBLISHED, Expansion
 from tleg_cli.learngene.input_spec import InputSpec
 
 
@@ -41,6 +42,7 @@ class Learngene:
     stages: tuple[str, ...]
     basis: Basis
     metadata: Metadata
+    expansion: Expansion = PUBLISHED
 
     def __post_init__(self) -> None:
         for name, tensor in self.theta.items():

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from tleg_cli.errors import PluginError
 from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.basis import Basis
-from tleg_cli.learngene.depths import Depth
+from tleg_cli.learngene.depths import Depth, format_depth
 from tleg_cli.learngene.expand import expand
+from tleg_cli.learngene.expansion import PUBLISHED, Expansion
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.models.build import build_model
+from tleg_cli.models.shells import empty_stages, take_out_blocks, with_stages
 
 
 class AuxNet(nn.Module):
@@ -22,6 +23,7 @@ class AuxNet(nn.Module):
 
     theta: the trained parameters, each (rank, *shape of one block's weight); the shared ones stay in the skeleton.
     undecayed: names in theta that the network itself keeps from weight decay, as Swin does its position bias tables.
+    others: the stages without weights of further depths that it is trained at: see shells.empty_stages.
     """
 
     def __init__(
@@ -32,6 +34,8 @@ class AuxNet(nn.Module):
         basis: Basis,
         metadata: Metadata,
         undecayed: Collection[str] = (),
+        expansion: Expansion = PUBLISHED,
+        others: Mapping[Depth, nn.ModuleList] | None = None,
     ):
         super().__init__()
         self.skeleton = skeleton
@@ -40,6 +44,8 @@ class AuxNet(nn.Module):
         self.basis = basis
         self.metadata = metadata
         self.undecayed = frozenset(undecayed)
+        self.expansion = expansion
+        self.others = nn.ModuleDict({format_depth(depth): stages for depth, stages in (others or {}).items()})
 
     def learngene(self) -> Learngene:
         """The learngene of this moment; its tensors are the live parameters."""
@@ -49,11 +55,16 @@ class AuxNet(nn.Module):
             stages=self.stages,
             basis=self.basis,
             metadata=self.metadata,
+            expansion=self.expansion,
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) of images (batch, 3, size, size)."""
-        return run(self.skeleton, expand(self.learngene(), self.metadata.depth), images)
+    def forward(self, images: Tensor, depth: Depth | None = None) -> Tensor:
+        """Logits (batch, classes) of images (batch, 3, size, size), at the depth of the metadata or another one it was made for."""
+        chosen = self.metadata.depth if depth is None else depth
+        skeleton = self.skeleton
+        if chosen != self.metadata.depth:
+            skeleton = with_stages(skeleton, self.stages, [*self.others[format_depth(chosen)].children()])
+        return run(skeleton, expand(self.learngene(), chosen), images)
 
     def no_weight_decay(self) -> set[str]:
         """What a plain network of this kind wouldn't decay: its own list, and every vector (biases, norms)."""
@@ -62,8 +73,18 @@ class AuxNet(nn.Module):
         return shared | {f"theta.{key}" for key in vectors | {_key(name) for name in self.undecayed}}
 
 
-def new_aux_net(backbone: Backbone, basis: Basis, metadata: Metadata, **training: float) -> AuxNet:
-    """A freshly initialised aux net, from torch's generator. `training`: drop_rate, drop_path_rate."""
+def new_aux_net(
+    backbone: Backbone,
+    basis: Basis,
+    metadata: Metadata,
+    expansion: Expansion = PUBLISHED,
+    depths: Sequence[Depth] = (),
+    **training: float,
+) -> AuxNet:
+    """A freshly initialised aux net, from torch's generator. `training`: drop_rate, drop_path_rate.
+
+    depths: those it is trained at; none: that of the metadata alone.
+    """
     skeleton = build_model(backbone, metadata.options, metadata.depth, metadata.classes, **training)
     undecayed = _in_theta(_own_list(skeleton), backbone.stages)  # asked before the blocks are emptied
     blocks = take_out_blocks(skeleton, backbone.stages)
@@ -75,7 +96,12 @@ def new_aux_net(backbone: Backbone, basis: Basis, metadata: Metadata, **training
         for stage in backbone.stages
         for name in blocks[stage][0]
     }
-    return AuxNet(skeleton, theta, backbone.stages, basis, metadata, undecayed & set(theta))
+    others = {
+        depth: empty_stages(backbone, metadata.options, depth, metadata.classes, **training)
+        for depth in depths
+        if depth != metadata.depth
+    }
+    return AuxNet(skeleton, theta, backbone.stages, basis, metadata, undecayed & set(theta), expansion, others)
 
 
 def too_shallow(basis: Basis, depth: Depth, stages: Sequence[str]) -> list[str]:
@@ -114,33 +140,6 @@ def _key(name: str) -> str:
 
 def _name(key: str) -> str:
     return key.replace("/", ".").replace("#", "*")
-
-
-def take_out_blocks(model: nn.Module, stages: Sequence[str]) -> dict[str, list[dict[str, Tensor]]]:
-    """Empties the blocks of `model` in place and returns what was in them: stage -> block -> name -> initial value.
-
-    The model keeps its modules (so train() and eval() reach them) and its shared parameters; an emptied parameter is None.
-    Raises PluginError for a stored buffer inside a block (as in BatchNorm): it isn't a weight and can't be expanded.
-    """
-    blocks = {stage: list(model.get_submodule(stage).children()) for stage in stages}
-    for stage in stages:
-        _refuse_buffers(stage, blocks[stage])
-    return {stage: [_take_out(block) for block in blocks[stage]] for stage in stages}
-
-
-def _refuse_buffers(stage: str, blocks: Sequence[nn.Module]) -> None:
-    for block in blocks:
-        buffers = sorted(set(block.state_dict()) - {name for name, _ in block.named_parameters()})
-        if buffers:
-            raise PluginError(f"{stage} holds the buffer {buffers[0]!r} in its blocks; only parameters can be expanded")
-
-
-def _take_out(block: nn.Module) -> dict[str, Tensor]:
-    weights = {name: parameter.detach() for name, parameter in block.named_parameters()}
-    for module in block.modules():
-        for name in list(module._parameters):
-            module._parameters[name] = None
-    return weights
 
 
 def run(skeleton: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def train_aux(config: Config, out: Path, world: World, watch: Watch, allow_chang
     backbone = plugin_manager.get_backbone(config.backbone.name)
     basis = plugin_manager.get_basis(config.basis)
     depth = complete_depth(parse_depths(config.aux.depth)[0], backbone.usual_depth, backbone.name)
-    training = {"drop_rate": config.aux.drop_rate, "drop_path_rate": config.aux.drop_path}
+    training: dict[str, Any] = {"drop_rate": config.aux.drop_rate, "drop_path_rate": config.aux.drop_path}
     with setting(config, world, watch, allow_changed) as shared:
         metadata = aux_metadata(config, depth, len(shared.data.classes), shared.data.classes)
         check_image_size(backbone, metadata)

@@ -1,0 +1,91 @@
+"""How a learngene is read at another depth than it was trained at: where blocks are on the curve, and how far each one goes.
+
+A stack of residual blocks is a curve sampled at L points, x <- x + f(x; W(t_l)). TLEG as published samples it at t_l = l / L and
+leaves the size of a step as it was; docs/method.md derives the rest. At the trained depth R every rule gives the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tleg_cli.errors import ConfigError
+from tleg_cli.learngene.basis import Basis, positions
+
+POSITIONS = ("tleg", "ends", "unit")
+NO_STEP, SCALED = "none", "scaled"
+_LARGEST_POWER = 4.0
+_SHRINKING, _GROWING = 0.5, 1.0  # the powers of "scaled", measured: docs/method.md
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The rule beside the basis. The defaults are TLEG as published (AAAI 2024, eq. 2).
+
+    positions: "tleg" t_l = l / L; "ends" t_l = l / (L - 1) * (R - 1) / R, so that every depth runs from the first trained block to
+    the last; "unit" t_l = l / (L - 1), for a learngene that was trained at several depths. One block is at 0.
+    step: what a block adds to the residual stream is multiplied by (R / L) ** p: "none" p = 0; "scaled" p = 1 for L >= R, else 0.5; or p.
+    branch_ends: the weights of a block that end a residual branch, which take the step: ("attn.proj.weight", ...).
+    """
+
+    positions: str = "tleg"
+    step: str = NO_STEP
+    branch_ends: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            raise ConfigError(f"positions {self.positions!r}: write {', '.join(POSITIONS)}")
+        power_of(self.step, 1, 1)
+
+    def matrix(self, basis: Basis, depth: int, trained: int) -> Tensor:
+        """(depth, rank) float64: the coefficients of a stage of `depth` blocks that was trained with `trained` blocks.
+
+        Raises ConfigError if the basis has TLEG's positions only.
+        """
+        if self.positions == "tleg":
+            return basis.matrix(depth)
+        if basis.at is None:
+            raise ConfigError(f"basis {basis.name} is given for l / L only; use positions: tleg")
+        return basis.at(positions_at(self.positions, depth, trained))
+
+    def scale(self, depth: int, trained: int) -> float:
+        """(R / L) ** p, what a residual branch of a network of `depth` blocks is multiplied by; 1 at the trained depth."""
+        return (trained / depth) ** power_of(self.step, depth, trained)
+
+
+def positions_at(rule: str, depth: int, trained: int) -> Tensor:
+    """(depth,) float64: t_l of each block. See Expansion."""
+    if rule == "tleg":
+        return positions(depth)
+    if depth == 1:
+        return torch.zeros(1, dtype=torch.float64)
+    blocks = torch.arange(depth, dtype=torch.float64)
+    if rule == "ends":  # in this order, so that depth == trained is l / L to the last bit
+        return blocks / depth if depth == trained else blocks / (depth - 1) * ((trained - 1) / trained)
+    return blocks / (depth - 1)
+
+
+def power_of(step: str, depth: int, trained: int) -> float:
+    """p of the residual step. Raises ConfigError for anything but none, scaled or a number from 0 to 4."""
+    if step in (NO_STEP, SCALED):
+        return 0.0 if step == NO_STEP else _GROWING if depth >= trained else _SHRINKING
+    try:
+        power = float(step)
+    except ValueError:
+        power = -1.0
+    if not 0 <= power <= _LARGEST_POWER:
+        raise ConfigError(
+            f"step {step!r}: write {NO_STEP}, {SCALED}, or the power p as a number from 0 to {_LARGEST_POWER:g}"
+        )
+    return power
+
+
+def ends_a_branch(name: str, branch_ends: Sequence[str]) -> bool:
+    """Whether `blocks.*.attn.proj.weight` is one of `attn.proj.weight`, ..."""
+    return name.partition(".*.")[2] in branch_ends
+
+
+PUBLISHED = Expansion()  # TLEG, AAAI 2024
