@@ -1,5 +1,5 @@
-# `make quickstart`: one learngene and five networks from it.   `make test`: the tests.
-# Both begin with `make setup`, which installs what is missing into .venv; a second call installs nothing.
+# `make quickstart` trains one learngene and five networks from it; `make test` runs the tests.
+# Both start with `make setup`, which installs what is missing into .venv; a second call installs nothing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 DEBIAN := python3-venv python3-dev g++ pkg-config libturbojpeg0-dev libopencv-dev
 BROWSER := chromium
 
-.PHONY: setup quickstart test test-slow lint bench clean
+.PHONY: setup quickstart test test-slow lint bench docs clean
 
 setup: $(VENV)/.installed
 
@@ -28,13 +28,16 @@ test: setup $(VENV)/.browser
 test-slow: setup $(VENV)/.browser
 	$(BIN)/python -m pytest -m slow --durations=10
 
-bench: setup # figures of this machine; compare the ratios
+bench: setup # figures depend on the machine; compare the ratios
 	for name in startup inspect_speed data_path parity; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup # docs/cli.md, from --help
+	$(BIN)/python docs/generate_cli.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,9 +1,9 @@
 #!/bin/sh
-# The quickstart: one learngene, five networks. Every line is a public command; copy any of them.
+# The quickstart: one learngene, five networks. Every line is a public command that you can copy.
 set -eu
 cd "$(dirname "$0")"
 PATH="$PWD/.venv/bin:$PATH"
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # these networks are so small that a second thread costs more than it gives
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # for networks this small a second thread costs more time than it saves
 began=$(date +%s)
 seed=${SEED:-0}
 run=${RUN:-runs/quickstart}

@@ -1,11 +1,11 @@
 #!/bin/sh
 # Installs what is missing: the Debian packages named as arguments, then tleg with FFCV and the test tools into $VENV.
-# `--debian-only`: no Python. Without apt-get or root, FFCV is left out and said so; image folders work without it.
+# `--debian-only`: no Python. Without apt-get or root, FFCV is left out and a line says so; image folders work without it.
 set -eu
 PYTHON=${PYTHON:-python3}
 VENV=${VENV:-.venv}
 
-install_debian() { # the packages that are missing; fails if they can't be had
+install_debian() { # installs the packages that are missing; fails if that is impossible
     missing=""
     for package in "$@"; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing="$missing $package"
@@ -23,7 +23,7 @@ install_debian() { # the packages that are missing; fails if they can't be had
 
 explain() {
     tail -n 20 "$log" >&2
-    echo "setup: failed; the whole log is in $log" >&2
+    echo "setup: failed; the complete log is in $log" >&2
     exit 1
 }
 

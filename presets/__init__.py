@@ -1,1 +1,1 @@
-"""Shipped presets: one family a file. `tleg presets` lists them."""
+"""The presets that come with tleg, one file per family. `tleg presets` lists them."""

@@ -23,8 +23,8 @@ def test_every_preset_opens_with_what_it_is_for(name):
 
     head = preset_text(name)
     assert head.startswith("# ")
-    assert "For:" in head
-    assert "Not for:" in head
+    for word in ("# Paper:", "# For:", "# Not for:", "# Cost:"):
+        assert word in head
     assert f"tleg train-aux --preset {name}" in head
 
 

@@ -1,6 +1,7 @@
 """The README tells the truth: its commands exist with their options, and its quickstart is the one that runs."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -53,6 +54,11 @@ def test_the_plugin_of_the_readme_is_the_one_that_the_tests_run():
     plugin = (ROOT / "plugins" / "example-fnet" / "tleg_fnet.py").read_text().strip()
     assert len(plugin.splitlines()) <= 40
     assert plugin in README
+
+
+def test_the_command_reference_is_up_to_date():
+    reference = runpy.run_path(str(ROOT / "docs" / "generate_cli.py"))["reference"]
+    assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run `make docs`"
 
 
 def test_every_link_to_a_file_leads_somewhere():
