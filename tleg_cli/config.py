@@ -34,6 +34,9 @@ class DataSection(Section):
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     crop_pct: float = Field(0.875, gt=0, le=1)  # of evaluation: image_size / (the shorter side after resizing)
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # folder loader; FFCV has its own (area)
+    exif_orientation: bool = (
+        True  # turn photographs upright as their EXIF data say; .beton files: when they are written
+    )
     workers: int = Field(4, ge=0, le=1024)  # per process
 
     @field_validator("std")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -13,6 +14,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from tleg_cli.errors import TlegError, first_line
 
@@ -164,6 +166,24 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: Path | str | bytes) -> BinaryIO:
+    """Opens a regular file for reading. Raises OSError for anything else: a FIFO would wait forever, a device never ends."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", os.fsdecode(path))
+    raise OSError(errno.EINVAL, f"it is {special_file(kind)}, not a regular file", os.fsdecode(path))
+
+
+def special_file(mode: int) -> str | None:
+    """What a FIFO, socket or device with this `st_mode` is called; None for regular files and folders."""
+    tests = {stat.S_ISFIFO: "a FIFO", stat.S_ISSOCK: "a socket", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device"}
+    return next((name for is_kind, name in tests.items() if is_kind(mode)), None)
 
 
 def file_hash(path: Path) -> str:

@@ -138,7 +138,7 @@ def test_a_damaged_file_of_a_folder_reaches_the_caller(photos, tmp_path):
     copy = shutil.copytree(photos, tmp_path / "photos")
     (copy / "train" / "class-1" / "002.jpg").write_bytes(b"hello")
     for workers in (0, 2):
-        with pytest.raises(DataError, match=r"002\.jpg is no image"):
+        with pytest.raises(DataError, match=r"002\.jpg is not an image"):
             batches(train(copy, workers=workers))
 
 

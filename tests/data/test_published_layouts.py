@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import json
+import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -190,8 +192,31 @@ def test_cifars_python_version_is_prepared(name, tmp_path, monkeypatch):
         (inaturalist_2019, lambda root: (root / "val2019.json").write_text("[]"), "COCO"),
         (imagenet_of_kaggle, lambda root: (root / "LOC_val_solution.csv").write_text("a,b\n1,2\n"), "'ImageId'"),
         (mini_imagenet, lambda root: (root / "val.csv").write_text("filename\nx.jpg\n"), "'label'"),
+        (mini_imagenet, lambda root: append(root / "val.csv", "x.jpg\n"), "row 8 has no 'label'"),
+        (
+            mini_imagenet,
+            lambda root: append(root / "val.csv", f"{'x' * 200_000},n1\n"),
+            "field larger than field limit",
+        ),
+        (mini_imagenet, lambda root: append(root / "val.csv", f"x.jpg,{'n' * 300}\n"), "a class name has 300 bytes"),
+        (mini_imagenet, lambda root: append(root / "val.csv", f"{'x' * 256},n1\n"), "can't be a file name"),
+        (inaturalist_2019, lambda root: (root / "val2019.json").write_text("[" * 100_000), "COCO"),
+        (inaturalist_2019, lambda root: (root / "val2019.json").write_text("9" * 100_000), "COCO"),
     ],
-    ids=["other-class", "no-images", "half-a-pair", "other-json", "other-csv", "no-column"],
+    ids=[
+        "other-class",
+        "no-images",
+        "half-a-pair",
+        "other-json",
+        "other-csv",
+        "no-column",
+        "short-row",
+        "large-field",
+        "long-class",
+        "long-file",
+        "deep-json",
+        "long-number",
+    ],
 )
 def test_a_broken_layout_is_named(layout, break_it, words, tmp_path):
     layout(tmp_path)
@@ -200,3 +225,86 @@ def test_a_broken_layout_is_named(layout, break_it, words, tmp_path):
         open_source(str(tmp_path)).val()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def append(file: Path, text: str) -> None:
+    with file.open("a") as opened:
+        opened.write(text)
+
+
+def outside(layout: Callable[[Path], None], root: Path, name: str) -> None:
+    """Makes the layout name `name` as an image, where it names its others."""
+    layout(root)
+    if layout is tiny_imagenet:
+        append(root / "val" / "val_annotations.txt", f"{name}\t{WNIDS[0]}\t0\t0\t0\t0\n")
+    elif layout is imagenet_of_kaggle:
+        append(root / "LOC_val_solution.csv", f"{name},{WNIDS[0]} 1 2 3 4\n")
+    elif layout is food_101:
+        append(root / "meta" / "test.txt", f"{name}\n")
+    elif layout is mini_imagenet:
+        append(root / "val.csv", f"{name},{WNIDS[1]}\n")
+    else:
+        content = json.loads((root / "val2019.json").read_text())
+        content["images"][0]["file_name"] = name
+        (root / "val2019.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("layout", list(IMAGES)[1:], ids=lambda layout: layout.__name__)
+@pytest.mark.parametrize("name", ["../../secret", "/etc/secret", "a/../../../secret"])
+def test_a_list_that_leads_out_of_the_data_set_is_refused(layout, name, tmp_path):
+    jpeg(tmp_path / "secret.jpg", 1)
+    (tmp_path / "data").mkdir()
+    outside(layout, tmp_path / "data", name)
+    with pytest.raises(DataError, match="is outside the data set; remove that entry"):
+        open_source(str(tmp_path / "data")).val()
+
+
+LISTS = {
+    tiny_imagenet: "val/val_annotations.txt",
+    imagenet_of_kaggle: "LOC_val_solution.csv",
+    inaturalist_2019: "val2019.json",
+    food_101: "meta/test.txt",
+    mini_imagenet: "val.csv",
+}
+
+
+@pytest.mark.parametrize("layout", LISTS, ids=lambda layout: layout.__name__)
+def test_a_list_that_never_ends_is_refused_at_once(layout, tmp_path):
+    layout(tmp_path)
+    file = tmp_path / LISTS[layout]
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(DataError, match="is a FIFO, not a list of images"):
+        open_source(str(tmp_path)).val()
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="is a device, not a list of images"):
+        open_source(str(tmp_path)).val()
+    file.unlink()
+    file.touch()
+    os.truncate(file, 1 << 40)  # sparse
+    with pytest.raises(DataError, match="is it a list"):
+        open_source(str(tmp_path)).val()
+
+
+def test_names_that_arent_utf8_a_byte_order_mark_and_system_files_are_no_obstacle(tmp_path):
+    tiny_imagenet(tmp_path)
+    latin = os.fsdecode(b"caf\xe9.JPEG")
+    jpeg(tmp_path / "train" / WNIDS[0] / "images" / latin, 1)
+    jpeg(tmp_path / "val" / "images" / latin, 2)
+    with (tmp_path / "val" / "val_annotations.txt").open("ab") as notes:
+        notes.write(f"._val_1.JPEG\t{WNIDS[0]}\t0\n".encode() + b"caf\xe9.JPEG\t" + WNIDS[2].encode() + b"\t0\n")
+    (tmp_path / "train" / "__MACOSX").mkdir()
+    source = open_source(str(tmp_path))
+    assert source.classes == WNIDS
+    train, val = source.train(), source.val()
+    assert all(train[index][0].size[1] == 64 for index in range(13))
+    assert [val[index][1] for index in range(5)] == [0, 1, 1, 2, 2]
+
+
+def test_a_table_with_a_byte_order_mark_as_excel_writes_it(tmp_path):
+    mini_imagenet(tmp_path)
+    for split in ("train", "val", "test"):
+        file = tmp_path / f"{split}.csv"
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert open_source(str(tmp_path)).classes == WNIDS

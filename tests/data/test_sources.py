@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.data.conftest import write_folder
 from tleg_cli.data.open_source import open_source
 from tleg_cli.errors import DataError
 
@@ -28,15 +27,6 @@ def test_a_folder_gives_its_images_by_class(photos):
     train = source.train()
     assert source.classes == ("class-0", "class-1", "class-2")
     assert [train[i][1] for i in range(len(train))] == [0] * 8 + [1] * 8 + [2] * 8
-
-
-def test_class_2_comes_before_class_10(tmp_path):
-    write_folder(tmp_path, classes=1, train=1, val=1)
-    for split in ("train", "val"):
-        for name in ("10", "2"):
-            shutil.copytree(tmp_path / split / "class-0", tmp_path / split / name)
-        shutil.rmtree(tmp_path / split / "class-0")
-    assert open_source(str(tmp_path)).classes == ("2", "10")
 
 
 def test_what_is_no_data_is_refused_in_one_line(tmp_path, photos):
@@ -75,33 +65,6 @@ def test_a_damaged_image_is_named(tmp_path, photos, damage):
     split = open_source(str(copy)).train()
     with pytest.raises(DataError, match=r"003\.jpg"):
         split[3]
-
-
-def test_grey_and_transparent_images_become_rgb(tmp_path):
-    from PIL import Image
-
-    write_folder(tmp_path, classes=1, train=1, val=1)
-    for name, mode in (("grey", "L"), ("cmyk", "CMYK"), ("clear", "RGBA"), ("palette", "P")):
-        suffix = "jpg" if mode in ("L", "CMYK") else "png"
-        Image.new(mode, (9, 7)).save(tmp_path / "train" / "class-0" / f"{name}.{suffix}")
-    split = open_source(str(tmp_path)).train()
-    assert {split[i][0].mode for i in range(len(split))} == {"RGB"}
-    assert len(split) == 5
-
-
-def test_a_tar_of_each_split_works(tmp_path, photos):
-    import tarfile
-
-    for split in ("train", "val"):
-        with tarfile.open(tmp_path / f"{split}.tar", "w") as tar:
-            tar.add(photos / split, arcname=".")
-    source = open_source(str(tmp_path))
-    assert source.classes == ("class-0", "class-1", "class-2")
-    assert (len(source.train()), len(source.val())) == (24, 15)
-    folder = open_source(str(photos)).val()
-    assert sorted(np.asarray(source.val()[i][0]).tobytes() for i in range(15)) == sorted(
-        np.asarray(folder[i][0]).tobytes() for i in range(15)
-    )
 
 
 def refusal(path: object) -> str:

@@ -17,7 +17,7 @@ from tests.data.conftest import picture, prepare, write_folder
 from tests.fuzz.hostile import A_FEW, MANY, Target, damaged, feed, plain, written
 from tleg_cli.data.ffcv.file import read_beton
 from tleg_cli.data.ffcv.sidecar import read_sidecar
-from tleg_cli.data.source import read_rgb
+from tleg_cli.data.read_image import read_rgb
 from tleg_cli.files import file_hash
 from tleg_cli.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from tleg_cli.training.verify import verify_run

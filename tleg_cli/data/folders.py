@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tleg_cli.data.class_names import in_order, is_hidden, same_classes, spell
 from tleg_cli.errors import DataError
+from tleg_cli.files import special_file
 
 TRAIN = ("train",)
 VAL = ("val", "validation", "valid", "test")
@@ -39,80 +41,161 @@ class Listing:
 
 
 def find_split(root: Path, names: tuple[str, ...]) -> Path | None:
-    """The first of these subfolders that is there."""
-    return next((root / name for name in names if (root / name).is_dir()), None)
+    """The first of these subfolders that exists."""
+    return next((root / name for name in names if os.path.isdir(root / name)), None)
 
 
 def split_folders(root: Path) -> tuple[Path, Path]:
     """The folders of train and val. Raises DataError that says which of them is missing."""
-    found = find_split(root, TRAIN), find_split(root, VAL)
-    if found[0] is None or found[1] is None:
-        missing = " and ".join(name for name, folder in zip(("train/", "val/"), found, strict=True) if folder is None)
+    train, val = find_split(root, TRAIN), find_split(root, VAL)
+    if train is None or val is None:
+        missing = " and ".join(name for name, folder in (("train/", train), ("val/", val)) if folder is None)
         raise DataError(
             f"{root} has no {missing}; images belong in {root}/train/CLASS/ and {root}/val/CLASS/ "
             "(validation/, valid/ and test/ mean val/), files of `tleg prepare` are train.beton and val.beton"
         )
-    return found[0], found[1]
+    return train, val
 
 
 def class_folders(root: Path) -> tuple[str, ...]:
-    """The classes of both splits, numbers in numeric order as timm sorts them. Raises DataError where train and val differ."""
+    """The classes of both splits in the order of class_names.in_order. Raises DataError if train and val differ."""
     train, val = (class_folders_of(folder) for folder in split_folders(root))
-    if train != val:
-        only = [f"{', '.join(map(repr, names[:3]))} only in {where}" for names, where in differences(train, val)]
-        raise DataError(f"{root}: the classes of train and val differ: {'; '.join(only)}; both need the same folders")
+    same_classes(train, val, root)
     return train
 
 
-def differences(train: tuple[str, ...], val: tuple[str, ...]) -> Iterator[tuple[list[str], str]]:
-    """The classes that only one split has, and which one that is."""
-    for mine, other, where in ((train, val, "train"), (val, train, "val")):
-        if names := sorted(set(mine) - set(other), key=natural):
-            yield names, where
-
-
 def class_folders_of(folder: Path) -> tuple[str, ...]:
-    """The folders in one split, numbers in numeric order as timm sorts them. Raises DataError if there are none."""
-    try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"can't read {folder}: {error.strerror}") from error
-    if not names:
-        raise DataError(f"{folder} has no class folders; images belong in {folder}/CLASS/")
-    return tuple(sorted(names, key=natural))
-
-
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """The key by which class 2 comes before class 10."""
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+    """The classes of one split, in order. Raises DataError if there are none."""
+    return in_order(_spellings(folder))
 
 
 def list_split(folder: Path, classes: tuple[str, ...]) -> Listing:
-    """Every image below the class folders, however deep. Raises DataError for a class without images; says what it passes over."""
+    """Every image below the class folders, however deep. Raises DataError for a class without images.
+
+    Files that aren't images, and links to folders that belong to another class or contain this one, are passed over with a warning.
+    """
     files: list[bytes] = []
     labels: list[int] = []
-    others: list[str] = []
+    walk = _walk_classes(folder)
     for label, name in enumerate(classes):
-        found = sorted(_files(folder, name))
-        images = [file for file in found if file.lower().endswith(SUFFIXES)]
+        images = sorted(walk.images.get(name, []))
         if not images:
             raise DataError(
                 f"{folder / name} has no images ({', '.join(SUFFIXES)}); add some, or remove it in train and val"
             )
         files += [os.fsencode(file) for file in images]
         labels += [label] * len(images)
-        others += [file for file in found if not file.lower().endswith(SUFFIXES)]
-    if others:
-        _log.warning("%s: passed over %d files that are no images, such as %s", folder, len(others), others[0])
+    passed_over = (
+        (walk.others, "files that are not images"),
+        (walk.outside, "images outside the class folders"),
+        (walk.loops, "links to folders that are listed already or contain this one"),
+    )
+    for found, what in passed_over:
+        if found:
+            _log.warning("%s: passed over %d %s, such as %s", folder, len(found), what, ascii(min(found))[1:-1])
     return Listing(folder, classes, np.array(files, dtype=np.bytes_), np.array(labels, dtype=np.int64))
 
 
-def _files(folder: Path, name: str) -> Iterator[str]:
-    """Paths below `folder`, beginning with `name`; hidden files are none."""
+def _spellings(folder: Path) -> dict[str, list[str]]:
+    """Class name -> the folders of that name: two, if some images came from macOS and the name has an accent."""
+    found: dict[str, list[str]] = {}
+    for entry in _scan(folder):
+        if _is_folder(entry) and not is_hidden(entry.name):
+            found.setdefault(spell(entry.name, folder), []).append(entry.name)
+    if not found:
+        raise DataError(f"{folder} has no class folders; images belong in {folder}/CLASS/")
+    return found
 
-    def refuse(error: OSError) -> None:
-        raise DataError(f"can't read {error.filename}: {error.strerror}") from error
 
-    for where, _, files in os.walk(folder / name, onerror=refuse, followlinks=True):
-        below = os.path.relpath(where, folder)
-        yield from (f"{below}/{file}" for file in files if not file.startswith("."))
+def _scan(folder: Path | str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(f"can't read {folder}: {error.strerror}") from error
+
+
+@dataclass
+class _Walk:
+    """What lies below the class folders of a split; paths begin below `folder`. Each real folder is visited once."""
+
+    folder: Path
+    images: dict[str, list[str]] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    loops: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    visited: set[str] = field(default_factory=set)  # real paths
+
+    def visit(self, top: str, name: str) -> list[str]:
+        """Lists `top` and its real subfolders for class `name`. Returns the linked folders, which are visited after all real ones."""
+        links: list[str] = []
+        todo = deque([top])
+        while todo:
+            below = todo.popleft()
+            real = os.path.realpath(self.folder / below)
+            if real in self.visited:
+                self.loops.append(below)
+                continue
+            self.visited.add(real)
+            for entry in _scan(self.folder / below):
+                path = f"{below}/{entry.name}"
+                if is_hidden(entry.name):
+                    continue
+                if _is_folder(entry):
+                    (links if entry.is_symlink() else todo).append(path)
+                else:
+                    self._file(entry, path, name)
+        return links
+
+    def _file(self, entry: os.DirEntry[str], path: str, name: str) -> None:
+        if not path.lower().endswith(SUFFIXES):
+            self.others.append(path)
+            return
+        if not entry.is_file():
+            _refuse_special(entry)
+        self.images.setdefault(name, []).append(path)
+
+
+def _walk_classes(folder: Path) -> _Walk:
+    """Lists a split: first every real folder, then those that links lead to, so that a folder keeps the class it lies in."""
+    walk = _Walk(folder)
+    real = folder.resolve()
+    walk.visited |= {str(real), *map(str, real.parents)}
+    walk.outside = [entry.name for entry in _scan(folder) if _is_image(entry.name) and not _is_folder(entry)]
+    tops = [(directory, name) for name, directories in sorted(_spellings(folder).items()) for directory in directories]
+    _refuse_aliases(folder, tops)
+    links = [(link, name) for directory, name in tops for link in walk.visit(directory, name)]
+    while links:
+        links = [(link, name) for path, name in links for link in walk.visit(path, name)]
+    return walk
+
+
+def _refuse_aliases(folder: Path, tops: list[tuple[str, str]]) -> None:
+    """Raises DataError if two classes are one folder under two names: each image would have two labels."""
+    first: dict[str, str] = {}
+    for directory, name in tops:
+        other = first.setdefault(os.path.realpath(folder / directory), name)
+        if other != name:
+            raise DataError(
+                f"{folder}: the classes {other!r} and {name!r} are the same folder; remove one of the links"
+            )
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Links are followed; one that leads to itself is not a folder."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _refuse_special(entry: os.DirEntry[str]) -> None:
+    """Raises DataError for a FIFO, socket or device. A link that leads nowhere is reported when it is read."""
+    with contextlib.suppress(OSError):
+        kind = special_file(entry.stat().st_mode)
+        if kind is not None:
+            raise DataError(f"{entry.path} is {kind}, not an image; remove it")
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not is_hidden(name)

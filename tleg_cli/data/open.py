@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ def describe(data: DataSection) -> DataSummary:
     path = _path(data)
     if is_beton_folder(path):
         return DataSummary("ffcv", read_pair(Path(path))[0].classes)
-    return DataSummary("images", open_source(path).classes)
+    return DataSummary("images", open_source(path, exif_orientation=data.exif_orientation).classes)
 
 
 def open_train_loader(
@@ -59,7 +60,7 @@ def _open(data: DataSection, split: str, rule: CropRule, order_of: Callable[[int
     from tleg_cli.data.folder_loader import FolderLoader, Views
     from tleg_cli.data.synthetic import SyntheticLoader, SyntheticSplit
 
-    source = open_source(path)
+    source = open_source(path, exif_orientation=data.exif_orientation)
     images = source.split(split)
     if isinstance(images, SyntheticSplit):
         return SyntheticLoader(images, order_of(len(images)), data.image_size)
@@ -75,4 +76,4 @@ def _path(data: DataSection) -> str:
 
 def is_beton_folder(path: str) -> bool:
     """Whether `path` holds a split that `tleg prepare` wrote."""
-    return any((Path(path) / f"{split}{BETON}").exists() for split in SPLITS)
+    return any(os.path.exists(os.path.join(path, f"{split}{BETON}")) for split in SPLITS)

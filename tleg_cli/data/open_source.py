@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,22 +11,25 @@ from tleg_cli import plugin_manager
 from tleg_cli.data.folders import class_folders, list_split, split_folders
 from tleg_cli.data.source import ArraySplit, FileSplit
 from tleg_cli.errors import DataError, did_you_mean
+from tleg_cli.files import special_file
 from tleg_cli.hookspecs import Source, Split
 
 TIMM_SCHEMES = ("torch", "hfds")
 _DIGITS_TRAIN = 1297  # of 1797
 
 
-def open_source(path: str) -> Source:
+def open_source(path: str, *, exif_orientation: bool = True) -> Source:
     """The source that `path` names: a folder, `digits`, `synthetic`, a plugin's or timm's `scheme/rest`.
 
-    Something on the disk comes before a name. timm's take their folder after a colon: `torch/cifar100:/data/cifar`. Raises DataError.
+    Something on the disk comes before a name. timm's take their folder after a colon: `torch/cifar100:/data/cifar`.
+    exif_orientation: turn photographs upright as their EXIF data say. Raises DataError.
     """
-    place = Path(path).expanduser()
-    if place.is_dir():
-        return _on_disk(place)
-    if place.exists():
-        raise DataError(f"{path} is a file; give the folder that has train and val")
+    place = Path(os.path.expanduser(path))
+    if os.path.isdir(place):
+        return _on_disk(place, exif_orientation)
+    if os.path.exists(place):
+        kind = special_file(os.stat(place).st_mode) or "a file"
+        raise DataError(f"{path} is {kind}; give the folder that has train and val")
     scheme, slash, rest = path.partition("/")
     if path == "digits":
         return _digits()
@@ -36,8 +40,8 @@ def open_source(path: str) -> Source:
     if slash and scheme in TIMM_SCHEMES:
         from tleg_cli.data.timm_sources import timm_source
 
-        return timm_source(path)
-    plugins = _plugin_sources()
+        return timm_source(path, exif_orientation=exif_orientation)
+    plugins = plugin_manager.sources()
     if slash and scheme in plugins:
         return _from_plugin(scheme, plugins[scheme], rest)
     known = ["digits", "synthetic", *(f"{name}/..." for name in (*TIMM_SCHEMES, *plugins))]
@@ -45,39 +49,35 @@ def open_source(path: str) -> Source:
     raise DataError(f"no folder {path}, and no source of that name.{advice}")
 
 
-def _on_disk(root: Path) -> Source:
+def _on_disk(root: Path, exif_orientation: bool) -> Source:
     from tleg_cli.data.published import known_layout
-    from tleg_cli.data.timm_sources import tar_source
+    from tleg_cli.data.tars import tar_source
 
-    return tar_source(root) or known_layout(root) or _folder(root)
+    tars = tar_source(root, exif_orientation=exif_orientation)
+    return tars or known_layout(root, exif_orientation=exif_orientation) or _folder(root, exif_orientation)
 
 
-def _plugin_sources() -> dict[str, Callable[[str], Source]]:
+def _folder(root: Path, exif_orientation: bool) -> Source:
+    classes = class_folders(root)
+    train, val = (partial(_open_files, folder, classes, exif_orientation) for folder in split_folders(root))
+    return Source(str(root), classes, train, val)
 
-    return plugin_manager.sources()
+
+def _open_files(folder: Path, classes: tuple[str, ...], exif_orientation: bool) -> Split:
+    return FileSplit(list_split(folder, classes), exif_orientation)
 
 
 def _from_plugin(scheme: str, opener: Callable[[str], Source], rest: str) -> Source:
     source = opener(rest)
     if not isinstance(source, Source):
-        raise DataError(f"the plugin source {scheme!r} returned {source!r}, which is no tleg_cli.data.source.Source")
+        raise DataError(f"the plugin source {scheme!r} returned {source!r}, which is not a tleg_cli.hookspecs.Source")
     return source
-
-
-def _folder(root: Path) -> Source:
-    classes = class_folders(root)
-    train, val = (partial(_open_files, folder, classes) for folder in split_folders(root))
-    return Source(str(root), classes, train, val)
-
-
-def _open_files(folder: Path, classes: tuple[str, ...]) -> Split:
-    return FileSplit(list_split(folder, classes))
 
 
 def _digits() -> Source:
     """scikit-learn's digits, 1797 real images of 8x8 pixels, mixed by a fixed seed: 1297 to train, 500 to score."""
-    order = slice(0, _DIGITS_TRAIN), slice(_DIGITS_TRAIN, None)
-    train, val = (partial(_digits_split, part) for part in order)
+    parts = slice(0, _DIGITS_TRAIN), slice(_DIGITS_TRAIN, None)
+    train, val = (partial(_digits_split, part) for part in parts)
     return Source("digits", tuple("0123456789"), train, val, in_memory=True)
 
 

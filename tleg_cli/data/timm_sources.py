@@ -1,7 +1,8 @@
-"""Data sets that timm reads: its named ones (torch/..., hfds/...), and train.tar beside val.tar."""
+"""Data sets that timm opens by name: torchvision's (torch/...) and Hugging Face's (hfds/...). Their labels keep the order they come in."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
-from tleg_cli.data.source import read_rgb
+from tleg_cli.data.read_image import as_rgb, name_damage, read_rgb
 from tleg_cli.errors import DataError
 from tleg_cli.hookspecs import Source, Split
 
@@ -22,56 +23,117 @@ if TYPE_CHECKING:
 _NO_NETWORK = (URLError, ConnectionError, TimeoutError)
 
 
-def timm_source(path: str) -> Source:
+@dataclass(frozen=True)
+class SourceSize:
+    """How much a named data set holds, known without fetching it."""
+
+    classes: int
+    train: int
+    val: int
+
+
+_SIZES = {
+    "torch/cifar10": SourceSize(10, 50_000, 10_000),
+    "torch/cifar100": SourceSize(100, 50_000, 10_000),
+    "torch/mnist": SourceSize(10, 60_000, 10_000),
+    "torch/fashion_mnist": SourceSize(10, 60_000, 10_000),
+    "torch/kmnist": SourceSize(10, 60_000, 10_000),
+    "torch/qmnist": SourceSize(10, 60_000, 60_000),
+    "torch/imagenet": SourceSize(1000, 1_281_167, 50_000),
+    "torch/places365": SourceSize(365, 1_803_460, 36_500),
+}
+
+
+def known_size(path: str) -> SourceSize | None:
+    """The size of a data set that timm opens by name, None if only opening it can tell. Nothing is read or fetched."""
+    return _SIZES.get(path.partition(":")[0].lower())
+
+
+def timm_source(path: str, *, exif_orientation: bool) -> Source:
     """`scheme/name:folder`, as in torch/cifar100:/data/cifar. May download. Raises DataError."""
     name, _, root = path.partition(":")
-    train, val = (partial(_timm_split, name, root or None, split) for split in ("train", "validation"))
-    return Source(path, _timm_classes(train()), train, val)
+    train = partial(_open_split, name, root or None, "train", exif_orientation)
+    classes = _class_names(train())
+    return Source(path, classes, train, partial(_open_val, name, root or None, exif_orientation, classes))
 
 
-def _timm_split(name: str, root: str | None, split: str) -> Split:
+def _open_val(name: str, root: str | None, exif_orientation: bool, classes: tuple[str, ...]) -> Split:
+    """torch/image_folder numbers the classes of each split by itself, so that they must be compared."""
+    split = _open_split(name, root, "validation", exif_orientation)
+    found = _class_names(split)
+    if found != classes:
+        ours, theirs = next(
+            ((a, b) for a, b in zip(classes, found, strict=False) if a != b), (len(classes), len(found))
+        )
+        raise DataError(
+            f"{name}: the classes of train and validation differ ({ours!r} and {theirs!r}); make them equal"
+        )
+    return split
+
+
+def _open_split(name: str, root: str | None, split: str, exif_orientation: bool) -> TimmSplit:
     from timm.data import create_dataset
 
     torchvision = name.startswith("torch/")
     if torchvision and root is None:
-        raise DataError(f"{name} needs the folder of its files: write {name}:FOLDER; what isn't there is downloaded")
+        raise DataError(f"{name} needs the folder of its files: write {name}:FOLDER; missing files are downloaded")
     if not torchvision:
         _need_datasets(name)
     try:
         with redirect_stdout(sys.stderr):  # where progress goes: results alone go to stdout
-            return TimmSplit(create_dataset(name, root, split=split, download=torchvision), f"{name} {split}")
-    except (Exception, SystemExit) as error:  # torchvision and Hugging Face raise whatever went wrong
+            dataset: Any = create_dataset(name, root, split=split, download=torchvision)
+    except (Exception, SystemExit) as error:  # torchvision and Hugging Face raise exceptions of any kind
         reason = " ".join(str(error).split()) or type(error).__name__
         unreachable = isinstance(error, _NO_NETWORK) or reason.startswith("Error downloading")  # the latter by MNIST
-        advice = _by_hand(name, str(root)) if torchvision and unreachable else ""
+        advice = _where_to_put_it(name, Path(root), unreachable) if root is not None else ""
         raise DataError(f"can't open {name} ({split}): {reason[:300]}{advice}") from error
+    if hasattr(dataset, "loader"):  # of torchvision's folders, which would clip 16-bit images
+        dataset.loader = partial(_load_file, exif_orientation)
+    return TimmSplit(dataset, f"{name} {split}", exif_orientation)
+
+
+def _load_file(exif_orientation: bool, path: str) -> Image:
+    return read_rgb(path, path, exif_orientation=exif_orientation)
 
 
 def _need_datasets(name: str) -> None:
-    """timm would say on stdout that it needs the package, and raise no more than its name."""
+    """timm would print to stdout that it needs the package, and raise no more than its name."""
     try:
         _ = import_module("datasets").load_dataset  # a folder of that name would import as well
     except (ImportError, AttributeError) as error:
         raise DataError(
-            f"{name} is read by Hugging Face's package datasets, which isn't there ({error}): pip install datasets"
+            f"{name} is read by Hugging Face's package datasets, which is not installed ({error}): pip install datasets"
         ) from error
 
 
-def _by_hand(name: str, root: str) -> str:
-    """Where torchvision would find the archive that it could not fetch; empty where its class doesn't say so."""
+def _where_to_put_it(name: str, root: Path, unreachable: bool) -> str:
+    """Where torchvision would find the files that it could not fetch; empty if its class doesn't say so."""
     from torchvision import datasets
 
     wanted = name.partition("/")[2].replace("_", "").lower()
     kind: Any = next((getattr(datasets, known) for known in datasets.__all__ if known.lower() == wanted), None)
-    if all(isinstance(getattr(kind, fact, None), str) for fact in ("url", "filename")):
-        unpacked = f", or unpacked at {Path(root) / kind.base_folder}" if getattr(kind, "base_folder", "") else ""
-        return f"; fetch {kind.url} elsewhere and put it at {Path(root) / kind.filename}{unpacked}"
     if isinstance(getattr(kind, "resources", None), list) and getattr(kind, "mirrors", None):
-        files = ", ".join(file for file, _ in kind.resources)
-        return (
-            f"; fetch {files} from {kind.mirrors[0]} elsewhere and put them into {Path(root) / kind.__name__ / 'raw'}"
-        )
+        return _like_mnist(kind, root, unreachable)
+    if unreachable and all(isinstance(getattr(kind, fact, None), str) for fact in ("url", "filename")):
+        unpacked = f", or unpacked at {root / kind.base_folder}" if getattr(kind, "base_folder", "") else ""
+        return f"; fetch {kind.url} elsewhere and put it at {root / kind.filename}{unpacked}"
     return ""
+
+
+def _like_mnist(kind: Any, root: Path, unreachable: bool) -> str:
+    """torchvision refuses archives with another checksum (Debian's, for one), but takes unpacked files as they are."""
+    names = [file for file, _ in kind.resources]
+    raw = root / kind.__name__ / "raw"
+    for folder in (raw, root):
+        with contextlib.suppress(OSError):
+            if all((folder / name).is_file() for name in names):
+                return (
+                    f"; {folder} has files of these names, but torchvision takes packed ones only in {raw} and with its own checksums; "
+                    f"if you trust them, unpack all {len(names)} into {raw} with gunzip"
+                )
+    if not unreachable:
+        return ""
+    return f"; fetch {', '.join(names)} from {kind.mirrors[0]} elsewhere and put them into {raw}"
 
 
 @dataclass(frozen=True)
@@ -80,51 +142,38 @@ class TimmSplit:
 
     dataset: Any
     name: str
+    exif_orientation: bool = True
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Image, int]:
         reader = getattr(self.dataset, "reader", None)
-        if reader is None:
+        where = self.where(index)
+        if reader is not None:
+            with name_damage(where):
+                file, label = reader[index][:2]
+            return read_rgb(file, where, exif_orientation=self.exif_orientation), int(label)
+        with name_damage(where):
             image, label = self.dataset[index]
-            return image.convert("RGB"), int(label)
-        file, label = reader[index][:2]
-        return read_rgb(file, f"{self.name}: {reader.filename(index, absolute=True)}"), int(label)
+            return as_rgb(image, where, exif_orientation=self.exif_orientation), int(label)
+
+    def where(self, index: int) -> str:
+        """The data set and its name of image `index`, for messages."""
+        reader = getattr(self.dataset, "reader", None)
+        if reader is None:
+            return f"{self.name}: image {index}"
+        return f"{self.name}: {reader.filename(index, absolute=True)}"
 
 
-def _timm_classes(split: Split) -> tuple[str, ...]:
-    """Class names in the order of their labels, as far as the data set tells them."""
-    assert isinstance(split, TimmSplit)
+def _class_names(split: TimmSplit) -> tuple[str, ...]:
+    """Class names in the order of their labels. Raises DataError if the data set has none."""
     reader = getattr(split.dataset, "reader", None)
     by_label = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
     if by_label:
         return tuple(str(name) for name, _ in sorted(by_label.items(), key=lambda item: item[1]))
-    names: Sequence[Any] | None = getattr(split.dataset, "classes", None)
+    # torchvision's ImageNet has lists of synonyms as classes; its wnids are the names of ImageNet's folders
+    names: Sequence[Any] | None = getattr(split.dataset, "wnids", None) or getattr(split.dataset, "classes", None)
     if names is None:
-        raise DataError(f"{split.name} doesn't say its classes; write it to train/CLASS and val/CLASS folders instead")
+        raise DataError(f"{split.name} doesn't name its classes; write it to train/CLASS and val/CLASS folders instead")
     return tuple(map(str, names))
-
-
-def tar_source(root: Path) -> Source | None:
-    """train.tar and val.tar with class folders inside, None if they aren't there. Raises DataError."""
-    train = root / "train.tar"
-    val = next(
-        (root / f"{name}.tar" for name in ("val", "validation", "valid", "test") if (root / f"{name}.tar").is_file()),
-        None,
-    )
-    if not train.is_file() or val is None:
-        return None
-    classes = _timm_classes(_tar_split(train))
-    if classes != _timm_classes(_tar_split(val)):
-        raise DataError(f"the classes of {train} and {val} differ; both need the same folders")
-    return Source(str(root), classes, partial(_tar_split, train), partial(_tar_split, val))
-
-
-def _tar_split(file: Path) -> Split:
-    from timm.data import create_dataset
-
-    try:
-        return TimmSplit(create_dataset("", str(file)), str(file))
-    except Exception as error:  # tarfile raises many kinds
-        raise DataError(f"can't read {file}: {' '.join(str(error).split())[:300]}") from error

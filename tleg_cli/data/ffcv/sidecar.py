@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tleg_cli.data.folders import differences
+from tleg_cli.data.class_names import differences
 from tleg_cli.errors import DataError
 from tleg_cli.files import write_text
 
