@@ -1,13 +1,14 @@
 """`tleg train-des`: stage 2, one depth or a whole family."""
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tleg_cli.commands import _options as o
-from tleg_cli.commands._training import default_out, in_processes, pick_device
+from tleg_cli.commands._training import TrainingOptions, default_out, in_processes, with_training_options
 
 if TYPE_CHECKING:
     from tleg_cli.report.progress import Screen
@@ -21,6 +22,7 @@ class Init(str, Enum):
     scratch = "scratch"
 
 
+@with_training_options
 def train_des(
     preset: o.Preset,
     learngene: Annotated[Path, typer.Option("--learngene", help="The learngene.pt of `tleg train-aux`.")],
@@ -30,21 +32,8 @@ def train_des(
     init: Annotated[
         Init, typer.Option("--init", help="scratch: the same network without the learngene.")
     ] = Init.learngene,
-    data: o.Data = None,
-    out: o.Out = None,
-    gpus: o.Gpus = 1,
-    device: o.Device = "auto",
-    settings: o.Settings = None,
-    seed: o.Seed = None,
-    checkpoint_every: o.CheckpointEvery = None,
-    nodes: o.Nodes = 1,
-    node_rank: o.NodeRank = None,
-    rdzv_endpoint: o.Endpoint = None,
-    rdzv_timeout: o.RdzvTimeout = 600,
-    max_restarts: o.MaxRestarts = 0,
-    allow_changed: o.AllowChanged = None,
-    torchrun_options: o.TorchrunOptions = None,
-    json: o.Json = False,
+    *,
+    options: TrainingOptions,
 ) -> None:
     """Stage 2: train descendants of any depth, each from the expanded learngene.
 
@@ -53,23 +42,24 @@ def train_des(
     Example: tleg train-des --preset small --learngene learngene.pt --depth 3-12 --gpus 4
     """
     from tleg_cli.config_file import load_config
-    from tleg_cli.launch.processes import Processes
     from tleg_cli.learngene.depths import parse_depths
     from tleg_cli.report.summary import report_family
 
     config = load_config(
-        preset, settings or (), data__path=data, seed=seed, descendant__checkpoint_every=checkpoint_every
+        preset,
+        options.settings or (),
+        data__path=options.data,
+        seed=options.seed,
+        descendant__checkpoint_every=options.checkpoint_every,
     )
     depths = parse_depths(depth or config.descendant.depths)
-    folder = out or default_out(preset, "des" if init is Init.learngene else "des-scratch")
-    processes = Processes(gpus, pick_device(device, gpus), nodes, node_rank, rdzv_endpoint, max_restarts, rdzv_timeout)
+    folder = options.out or default_out(preset, "des" if init is Init.learngene else "des-scratch")
 
     def train(world: "World", screen: "Screen") -> dict[str, Any]:
         from tleg_cli.training.stages import train_descendants as run
 
         scratch = init is Init.scratch
-        return run(config, learngene, depths, folder, world, screen, allow_changed or (), scratch=scratch)
+        return run(config, learngene, depths, folder, world, screen, options.allow_changed or (), scratch=scratch)
 
-    in_processes(
-        processes, folder, torchrun_options or (), train, lambda summary: report_family(summary, folder, as_json=json)
-    )
+    report = partial(report_family, folder=folder, as_json=options.json)
+    in_processes(options.processes(), folder, options.torchrun_options or (), train, report)
