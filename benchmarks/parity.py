@@ -55,7 +55,7 @@ def top1_on_both(root: Path) -> tuple[float, float, int]:
     """Top-1 of one network, trained on PIL's images, by PIL's path and by FFCV's; and how many images were scored."""
     from tests.tiny import ALONE, Onlooker
     from tleg_cli.config_file import load_config
-    from tleg_cli.training.evaluate_file import evaluate_file
+    from tleg_cli.training.evaluate_file import Evaluation, evaluate_file
     from tleg_cli.training.stages import train_teacher
 
     folder = write_pieces(root / "pieces", train=24, val=64, size=(160, 120))
@@ -66,7 +66,9 @@ def top1_on_both(root: Path) -> tuple[float, float, int]:
     ]  # fmt: skip
     train_teacher(load_config("digits", settings, data__path=str(folder)), root / "run", ALONE, Onlooker())
     file = root / "run" / "teacher.safetensors"
-    scores = [evaluate_file(file, str(path), None, "val", 64, 2, "fp32", ALONE) for path in (folder, betons)]
+    scores = [
+        evaluate_file(Evaluation(file, str(path), batch_size=64, workers=2), ALONE, print) for path in (folder, betons)
+    ]
     return scores[0]["top1"], scores[1]["top1"], scores[0]["images"]
 
 

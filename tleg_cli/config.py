@@ -152,6 +152,7 @@ class AuxSection(Recipe):
 
     depth: str
     distillation: Distillation = Distillation()
+    allow_bad_teacher: bool = False  # go on with a teacher whose score is near chance
 
     @field_validator("layer_decay")
     @classmethod

@@ -57,4 +57,12 @@ TorchrunOptions = Annotated[
     list[str] | None,
     typer.Argument(metavar="[-- TORCHRUN OPTIONS]", show_default=False, help="Passed on to torchrun."),
 ]
+ClassMap = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-map",
+        metavar="FILE",
+        help="How the classes of the weights are called in the data: a name a line, or JSON.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="What tleg wrote: a descendant, a teacher or a learngene.")],
+    model: Annotated[Path, typer.Argument(help="A descendant, a teacher or a learngene that tleg wrote.")],
     data: Annotated[
         str,
         typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name."),
@@ -23,6 +23,7 @@ def evaluate(
         str | None, typer.Option("--depth", help="Of a learngene: expand it to this depth. Default: the aux net's.")
     ] = None,
     split: Annotated[str, typer.Option("--split", help="val or train.")] = "val",
+    class_map: o.ClassMap = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 128,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Loader workers for each process.")] = 4,
     precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16.")] = "fp32",
@@ -31,6 +32,9 @@ def evaluate(
     json: o.Json = False,
 ) -> None:
     """Score a network on images: top-1, top-5 and loss, every image counted once.
+
+    The network's class names are compared with the data's. The same names in another order are put in order, and the
+    output says so; other names are refused.
 
     Example: tleg evaluate runs/small-des/depth-06/model.safetensors --data /fast/imagenet
     """
@@ -44,9 +48,10 @@ def evaluate(
         raise ConfigError(f"--precision {precision!r} is unknown; write fp32, bf16 or fp16")
 
     def score(world: "World", screen: "Screen") -> dict[str, Any]:
-        from tleg_cli.training.evaluate_file import evaluate_file
+        from tleg_cli.training.evaluate_file import Evaluation, evaluate_file
 
-        return evaluate_file(model, data, depth, split, batch_size, workers, precision, world)
+        wanted = Evaluation(model, data, depth, split, batch_size, workers, precision, class_map)
+        return evaluate_file(wanted, world, screen.say)
 
     def report(scores: dict[str, Any]) -> None:
         if json:

@@ -95,6 +95,7 @@ def load_teacher(
     ConfigError or FileFormatError: no file and no network, other classes than the data's, weights that don't fit.
     """
     source = _from_file(section, len(classes)) if section.weights else _from_hub(section, classes)
+    check_classes(source.classes, len(classes), source.where)
     names = source.class_names if class_map is None else read_class_map(class_map, source.classes)
     try:
         match = match_classes(names, source.classes, classes, f"teacher {source.where}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +23,35 @@ from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate import evaluate
 
 
-def evaluate_file(
-    path: Path,
-    data: str,
-    depth: str | None,
-    split: str,
-    batch_size: int,
-    workers: int,
-    precision: str,
-    world: World,
-    class_map: Path | None = None,
-) -> dict[str, Any]:
-    """Scores as plain values. Raises ConfigError where network and data don't fit, FileFormatError for other files.
+@dataclass(frozen=True)
+class Evaluation:
+    """What is to be scored. depth: of a learngene. class_map: the network's classes in the data; see models/class_names.py."""
 
-    class_map: how the network's classes are called in the data; see models/class_names.py.
+    path: Path
+    data: str
+    depth: str | None = None
+    split: str = "val"
+    batch_size: int = 128
+    workers: int = 4
+    precision: str = "fp32"
+    class_map: Path | None = None
+
+
+def evaluate_file(wanted: Evaluation, world: World, say: Callable[[str], None]) -> dict[str, Any]:
+    """Scores as plain values. say: takes what the user should know, one line each.
+
+    Raises ConfigError if network and data don't fit, FileFormatError for other files.
     """
-    model, card = _open(path, depth)
-    section = DataSection(path=data, **card.input.values(), workers=workers)
-    names = card.class_names if class_map is None else read_class_map(class_map, card.classes)
+    path, data = wanted.path, wanted.data
+    model, card = _open(path, wanted.depth)
+    section = DataSection(path=data, **card.input.values(), workers=wanted.workers)
+    names = card.class_names if wanted.class_map is None else read_class_map(wanted.class_map, card.classes)
     match = match_classes(names, card.classes, describe(section).classes, str(path))
-    loader = open_eval_loader(section, batch_size=batch_size, rank=world.rank, world=world.size, split=split)
+    if match.note:
+        say(match.note)
+    loader = open_eval_loader(
+        section, batch_size=wanted.batch_size, rank=world.rank, world=world.size, split=wanted.split
+    )
     with closing(loader), closing(loader.epoch(0)) as batches:
         scores = evaluate(
             reordered(model, match).to(world.device),
@@ -49,11 +59,10 @@ def evaluate_file(
             world,
             mean=card.input.mean,
             std=card.input.std,
-            precision=precision,
+            precision=wanted.precision,
             expected=loader.samples,
         )
-    note = {"note": match.note} if match.note else {}
-    return {"file": str(path), "data": data, "split": split, **asdict(scores), **note}
+    return {"file": str(path), "data": data, "split": wanted.split, **asdict(scores)}
 
 
 def _open(path: Path, depth: str | None) -> tuple[nn.Module, ModelCard]:
