@@ -190,10 +190,10 @@ def test_another_width_of_one_tensor_is_named_with_its_shape(tmp_path, key):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"blocks.block.attn.qkv.instances.1.weight_base": torch.ones(1)}, ["instances.1.weight_base has no place"]),
-        ({"cls_token": torch.ones(1, 1, 192)}, ["cls_token has no place"]),
-        ({"norm.weight": "none"}, ["norm.weight is no tensor"]),
-        ({"norm.weight": torch.ones(192, dtype=torch.int64)}, ["norm.weight is no tensor of real numbers"]),
+        ({"blocks.block.attn.qkv.instances.1.weight_base": torch.ones(1)}, ["instances.1.weight_base is not part"]),
+        ({"cls_token": torch.ones(1, 1, 192)}, ["cls_token is not part"]),
+        ({"norm.weight": "none"}, ["norm.weight: str"]),
+        ({"norm.weight": torch.ones(192, dtype=torch.int64)}, ["norm.weight holds torch.int64"]),
         ({"pos_embed": torch.ones(1, 5, 192)}, ["5 places", "square"]),
         ({"pos_embed": torch.ones(4, 192)}, ["pos_embed has shape (4, 192)"]),
         (
@@ -244,14 +244,6 @@ def test_code_beside_the_weights_is_refused_and_not_run(tmp_path):
         read_reference(path)
     assert not is_reference(path)
     assert not (tmp_path / "ran").exists()
-
-
-def test_options_are_let_in_here_and_nowhere_else(tmp_path):
-    path = save(tmp_path / "c.pth", reference_weights(192))
-    read_reference(path)
-    with pytest.raises(FileFormatError, match="argparse.Namespace"):
-        read_learngene(path)
-    assert argparse.Namespace not in torch.serialization.get_safe_globals()
 
 
 def test_files_are_told_apart(tmp_path, make_learngene):

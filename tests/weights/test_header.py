@@ -61,7 +61,7 @@ def test_parameters_views_and_old_files(tmp_path):
     torch.save({"a": torch.nn.Parameter(wide), "b": wide[:, 2]}, tmp_path / "x.pt")
     assert read_header(tmp_path / "x.pt").tensors["b"].shape == (10,)
     torch.save({"a": wide}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    assert read_header(tmp_path / "old.pt") is None
+    assert read_header(tmp_path / "old.pt").tensors["a"].shape == (10, 10)
     with open_weights(tmp_path / "old.pt") as (header, get):
         assert header.tensors["a"].shape == (10, 10)
         assert torch.equal(get("a"), wide)
@@ -156,9 +156,9 @@ def test_what_holds_itself_ends(tmp_path):
     one_line(torch_archive(tmp_path / "x.pt", pickle.dumps(loop, protocol=2)))
 
 
-def test_a_tensor_larger_than_its_storage_is_none(tmp_path):
+def test_a_tensor_of_terabytes_in_a_file_of_bytes_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "x.pt")
-    assert "no state dict" in one_line(tmp_path / "x.pt")
+    assert "claim 4,000,000,000,000 bytes" in one_line(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04", b"\x89PNG", b"\x80"])

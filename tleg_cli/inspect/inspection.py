@@ -28,13 +28,12 @@ def inspect_files(paths: Sequence[Path], question: Question) -> dict[str, Any]:
 
 def inspect_file(path: Path, question: Question) -> dict[str, Any]:
     """One file. Raises FileFormatError if it can't be read, ConfigError for depths that it can't have."""
-    header = read_header(path) if question.bases is None else None
-    if header is not None:
-        return overview(subject_of(path, header), question.depths)
+    if question.bases is None:
+        return overview(subject_of(path, read_header(path)), question.depths)
     from tleg_cli.inspect.measure import measured_file  # only now torch is needed
 
     document = measured_file(path, question)
-    if question.against is not None and question.bases is not None:
+    if question.against is not None:
         from tleg_cli.inspect.against import drift
 
         document["against"] = drift(path, question.against)

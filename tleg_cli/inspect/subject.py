@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tleg_cli.learngene.depths import MAX_DEPTH
-from tleg_cli.weights.header import Header, TensorInfo
+from tleg_cli.weights.header import LEARNGENE_FORMAT, Header, TensorInfo
 from tleg_cli.weights.stacks import Stack, find_stacks
 
 _REFERENCE = re.compile(
@@ -63,7 +63,7 @@ class Subject:
 
 def subject_of(path: Path, header: Header) -> Subject:
     """Never fails for a readable file: what isn't understood is a checkpoint of loose tensors."""
-    if header.tleg.get("format") == "tleg-learngene":
+    if header.tleg.get("format") == LEARNGENE_FORMAT:
         return _learngene(path, header)
     if any(_REFERENCE.fullmatch(name) for name in header.tensors):
         return _reference(path, header)

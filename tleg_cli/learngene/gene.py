@@ -96,16 +96,15 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     ),
 }
 _OPTIONAL = {"provenance", "class_names"}  # Metadata has defaults for them
-_OF_INPUT = ("image_size", "mean", "std", "crop_pct")  # they are beside the others in a file
 
 
 def checked_metadata(values: Mapping[str, Any]) -> Metadata:
-    """Metadata of plain values. Raises FileFormatError that names the value that is missing, unknown or wrong."""
+    """Metadata of plain values; further ones, of a later tleg, are left out.
+
+    Raises FileFormatError that names the value that is missing or wrong.
+    """
     for key in sorted(set(_RULES) - _OPTIONAL - set(values)):
         raise FileFormatError(f"metadata {key} is missing")
-    for key in values:
-        if key not in _RULES and key not in _OF_INPUT:
-            raise FileFormatError(f"metadata {key} is unknown to this tleg")
     own = {key: value for key, value in values.items() if key in _RULES}
     for key, value in own.items():
         rule, holds = _RULES[key]

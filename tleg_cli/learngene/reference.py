@@ -5,9 +5,7 @@ Its aux net keeps one block: `blocks.block.M.instances.0.{weight,bias}_{base,ila
 
 from __future__ import annotations
 
-import argparse
 import math
-import pathlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,11 +16,11 @@ from torch import Tensor
 from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.files import atomic_file, file_hash
 from tleg_cli.learngene.basis import get_basis
-from tleg_cli.learngene.file import is_safetensors, load_tensors
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.learngene.input_spec import InputSpec
+from tleg_cli.weights.open import first_not_finite, read_weights
+from tleg_cli.weights.read_header import read_header
 
-ALLOWED = (argparse.Namespace, pathlib.PosixPath)  # of its options; neither runs code when it is loaded
 USUAL_DEPTH = 12  # of all its aux nets, and written nowhere in its files
 FAMILIES = {192: "deit_tiny_patch16_224", 384: "deit_small_patch16_224", 768: "deit_base_patch16_224"}
 FREE = "vit"  # the backbone for every other size
@@ -43,9 +41,9 @@ _MEAN, _STD, _CROP = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875  # Imag
 
 
 def is_reference(path: Path) -> bool:
-    """Whether the file is such a checkpoint, whole or not. False for what can't be read."""
+    """Whether the file is such a checkpoint, complete or not. False for what can't be read."""
     try:
-        return path.is_file() and not is_safetensors(path) and _has_its_keys(_weights(load_tensors(path, ALLOWED)))
+        return _has_its_keys(read_header(path).tensors)
     except FileFormatError:
         return False
 
@@ -61,9 +59,9 @@ def read_reference(
     """
     if not path.is_file():
         raise FileFormatError(f"no checkpoint at {path}{': that is a folder' if path.is_dir() else ''}")
-    weights = _weights(load_tensors(path, ALLOWED))
+    weights = read_weights(path).tensors
     if not _has_its_keys(weights):
-        raise FileFormatError(f"{path} is no checkpoint of the reference code: it has no keys blocks.block.*")
+        raise FileFormatError(f"{path} is not a checkpoint of the reference code: it has no keys blocks.block.*")
     _check_keys(weights, path)
     _check_shapes(weights, path)
     name, options = _backbone(weights, backbone, heads)
@@ -116,24 +114,22 @@ def _key(inside: str, part: str) -> str:
     return f"blocks.block.{module}.instances.0.{kind}_{part}"
 
 
-def _weights(content: Any) -> Mapping[str, Any]:
-    inner = content.get("model", content) if isinstance(content, dict) else {}
-    return inner if isinstance(inner, dict) else {}
-
-
 def _has_its_keys(weights: Mapping[str, Any]) -> bool:
-    return any(isinstance(key, str) and key.startswith("blocks.block.") for key in weights)
+    return any(key.startswith("blocks.block.") for key in weights)
 
 
-def _check_keys(weights: Mapping[str, Any], path: Path) -> None:
+def _check_keys(weights: Mapping[str, Tensor], path: Path) -> None:
     wanted = {_key(inside, part) for inside in _IN_BLOCK for part in ("base", "ilayer")} | set(_SHARED)
     for key in sorted(wanted - set(weights)):
         raise FileFormatError(f"{path}: {key} is missing; every checkpoint of the reference code has it")
-    for key in sorted(set(weights) - wanted, key=str):
-        raise FileFormatError(f"{path}: {key} has no place in a learngene; the reference code writes no such key")
+    for key in sorted(set(weights) - wanted):
+        raise FileFormatError(f"{path}: {key} is not part of a learngene; the reference code writes no such key")
     for key, value in weights.items():
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise FileFormatError(f"{path}: {key} is no tensor of real numbers")
+        if not value.is_floating_point():
+            raise FileFormatError(f"{path}: {key} holds {value.dtype}; weights are floating-point numbers")
+    broken = first_not_finite(weights)
+    if broken is not None:
+        raise FileFormatError(f"{path}: {broken} holds NaN or Inf, which every descendant would inherit")
 
 
 def _check_shapes(weights: Mapping[str, Tensor], path: Path) -> None:

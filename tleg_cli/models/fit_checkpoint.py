@@ -16,6 +16,7 @@ from tleg_cli.learngene.fit import Fitted, StackFit, fit
 from tleg_cli.learngene.gene import Metadata
 from tleg_cli.models.model_file import ModelCard, read_card
 from tleg_cli.models.recognise import Recognised, recognise
+from tleg_cli.weights.header import LEARNGENE_FORMAT
 from tleg_cli.weights.open import open_weights
 
 
@@ -28,7 +29,7 @@ def fit_file(
     that it isn't of.
     """
     with open_weights(checkpoint) as (header, get):
-        if header.tleg.get("format") == "tleg-learngene":
+        if header.tleg.get("format") == LEARNGENE_FORMAT:
             raise FileFormatError(f"{checkpoint} is a learngene already; tleg expand makes networks of it")
         card = read_card(checkpoint) if header.container == "safetensors" else None
         try:

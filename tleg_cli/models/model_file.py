@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tleg_cli.errors import ConfigError, FileFormatError, first_line
-from tleg_cli.files import atomic_file
-from tleg_cli.learngene.file import is_safetensors, load_tensors
+from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.input_spec import InputSpec
 from tleg_cli.models.build import TimmCall, create_network, without_weights
 from tleg_cli.models.timm_arguments import checked_arguments
+from tleg_cli.weights import open as open_file
+from tleg_cli.weights.read_header import is_safetensors, read_header
+from tleg_cli.weights.save import save_safetensors
 
 FORMAT = "tleg-model"
 FORMAT_VERSION = 1
 KINDS = ("descendant", "teacher")
-_MAX_CARD_CHARACTERS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -52,9 +49,7 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: ModelCard) -> N
         **names,
         "create": card.timm.source(),
     }
-    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
-    with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", "tleg": json.dumps(header, allow_nan=False)})
+    save_safetensors(path, weights, header)
 
 
 def read_card(path: Path) -> ModelCard | None:
@@ -62,13 +57,8 @@ def read_card(path: Path) -> ModelCard | None:
     _check_is_file(path)
     if not is_safetensors(path):
         return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("tleg", "")
-        header = json.loads(text) if 0 < len(text) < _MAX_CARD_CHARACTERS else None
-    except Exception as error:  # SafetensorError is a plain Exception; deep JSON raises RecursionError
-        raise FileFormatError(f"{path} can't be read as a model: {first_line(error)}") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    header = read_header(path).tleg
+    if header.get("format") != FORMAT:
         return None
     try:
         return card_of(header)
@@ -111,26 +101,9 @@ def _check_is_file(path: Path) -> None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of a .safetensors or torch file, as it is or under "model" or "state_dict".
-
-    Raises FileFormatError; nothing in the file is executed.
-    """
+    """The state dict of a .safetensors or torch file; see weights/open.py, which reads it."""
     _check_is_file(path)
-    if is_safetensors(path):
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
-        except Exception as error:  # SafetensorError is a plain Exception
-            raise FileFormatError(f"{path} is no readable safetensors file: {first_line(error)}") from None
-    content = load_tensors(path)
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise FileFormatError(
-            f"{path} holds no state dict (a table of tensors, alone or under 'model' or 'state_dict')"
-        )
-    return content
+    return open_file.read_weights(path).tensors
 
 
 def check_shapes(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:

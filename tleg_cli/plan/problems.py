@@ -86,13 +86,11 @@ def _check_teacher(section: TeacherSection, data: DataSection, classes: int) -> 
 
 
 def _check_teacher_file(section: TeacherSection, data: DataSection, classes: int) -> None:
-    """As load_teacher, with shapes in place of weights. A torch file of before 1.6 has no header, and nothing is said of it."""
+    """As load_teacher, with shapes in place of weights."""
     path = Path(str(section.weights))
     card, header = read_card(path), read_header(path)
     if card is not None:
         check_classes(card.classes, classes, str(path))
-    if header is None:
-        return
     shapes = {
         name: torch.empty(tensor.shape, dtype=getattr(torch, tensor.dtype, torch.float32), device="meta")
         for name, tensor in header.tensors.items()

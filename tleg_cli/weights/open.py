@@ -1,73 +1,107 @@
-"""One door to the tensors of any weights file, read one at a time: memory stays near what is looked at."""
+"""The one reader of weights: every tensor that tleg uses comes from here, checked against the file's checksums."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import pathlib
-import warnings
-from collections.abc import Callable, Iterator
+import mmap
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from tleg_cli.errors import FileFormatError, first_line
-from tleg_cli.weights.header import Header
+from tleg_cli.errors import first_line
+from tleg_cli.weights.header import Header, Place, TensorInfo, unreadable
 from tleg_cli.weights.read_header import read_header
-from tleg_cli.weights.torch_header import find_weights, header_of
 
 Get = Callable[[str], Tensor]
-# plain values that run nothing: DeiT, timm and the reference save their options so
-_ALLOWED = (argparse.Namespace, pathlib.PosixPath)
 
 
-@contextlib.contextmanager
-def open_weights(path: Path) -> Iterator[tuple[Header, Get]]:
-    """The header of a safetensors or torch file, and a function that gives one tensor by its name in the header.
+@dataclass(frozen=True)
+class Weights:
+    """tensors: a state dict on the CPU. header: also says which set of weights this is, and which others the file has."""
 
-    Raises FileFormatError for a file that can't be read; nothing in it is executed.
+    tensors: dict[str, Tensor]
+    header: Header
+
+
+def read_weights(path: Path, which: str = "auto") -> Weights:
+    """All weights of a safetensors or torch file, in memory. which: auto (the EMA if there is one), raw or ema.
+
+    Nested state dicts (`model`, `state_dict`, ...) are found, and prefixes of wrappers (`module.`, `_orig_mod.`, `model.`)
+    removed if all names have them. Raises FileFormatError for a file that can't be read or is damaged; nothing in it is
+    run. Values may be NaN: see first_not_finite.
     """
-    header = read_header(path)
-    if header is not None and header.container == "safetensors":
-        with _open_safetensors(path) as file:
-            yield header, lambda name: _get(file, name, path)
-        return
-    content = _load(path, mapped=header is not None)
-    table = find_weights(content, _dense, path)
-    yield header_of(content, path), table.__getitem__
-
-
-def _dense(value: object) -> bool:
-    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized
-
-
-def _get(file: safe_open, name: str, path: Path) -> Tensor:
-    try:
-        return file.get_tensor(name)
-    except Exception as error:  # a dtype that this torch doesn't have
-        raise FileFormatError(f"{path}: {name} can't be read: {first_line(error)}") from None
+    with open_weights(path, which) as (header, get):
+        return Weights({name: get(name).clone() for name in header.tensors}, header)
 
 
 @contextlib.contextmanager
-def _open_safetensors(path: Path) -> Iterator[safe_open]:
-    try:
-        file = safe_open(path, framework="pt")
-    except Exception as error:  # SafetensorError is a plain Exception
-        raise FileFormatError(f"{path} is no readable safetensors file: {first_line(error)}") from None
-    with file:
-        yield file
+def open_weights(path: Path, which: str = "auto") -> Iterator[tuple[Header, Get]]:
+    """The header, and a function that gives one tensor by its name there: memory stays near what is looked at.
+
+    The tensors are views of the file, private to this process. Raises FileFormatError as read_weights does; the function
+    raises it for a damaged tensor.
+    """
+    header = read_header(path, which)
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        except (OSError, ValueError) as error:
+            raise unreadable(path, header.container, first_line(error)) from None
+        yield header, _getter(path, header, mapped)  # the tensors keep the mapping alive
 
 
-def _load(path: Path, *, mapped: bool) -> object:
-    """torch's own guarded loader."""
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(list(_ALLOWED)):
-            warnings.simplefilter("ignore")  # of an unusual pickle: it is read, or refused in our words
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # damaged pickles and archives raise whatever they please
-        text = str(error)
-        code = "Unsupported" in text or "not an allowed" in text
-        what = "it holds more than tensors and plain values" if code else "it is damaged, or of another kind"
-        raise FileFormatError(f"{path} is no readable torch file: {what}; nothing was run") from None
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or Inf, None if all are finite."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() or tensor.is_complex():
+            numbers = tensor if tensor.itemsize > 1 else tensor.float()  # torch has no isfinite for float8
+            if not bool(numbers.isfinite().all()):
+                return name
+    return None
+
+
+def _getter(path: Path, header: Header, mapped: mmap.mmap) -> Get:
+    checked: set[int] = set()
+
+    def get(name: str) -> Tensor:
+        place = header.places[name]
+        try:
+            if place.crc is not None and place.begin not in checked:
+                _check(mapped, place)
+                checked.add(place.begin)
+            return _tensor(mapped, header.tensors[name], place)
+        except (ValueError, RuntimeError, TypeError, OverflowError) as error:  # torch refuses in its own ways
+            raise unreadable(path, header.container, f"tensor {name[:200]!r}: {first_line(error)}") from None
+
+    return get
+
+
+def _check(mapped: mmap.mmap, place: Place) -> None:
+    with memoryview(mapped) as view, view[place.begin : place.begin + place.size] as values:
+        if zlib.crc32(values) != place.crc:
+            raise ValueError("its checksum is wrong: the file is damaged; copy or download it again")
+
+
+def _tensor(mapped: mmap.mmap, info: TensorInfo, place: Place) -> Tensor:
+    dtype = getattr(torch, info.dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"this torch has no dtype {info.dtype}")
+    if not info.numel:
+        return torch.empty(info.shape, dtype=dtype)
+    if place.begin % dtype.itemsize:  # old torch files don't align their storages
+        values = torch.frombuffer(bytearray(mapped[place.begin : place.begin + place.size]), dtype=dtype)
+    else:
+        values = torch.frombuffer(mapped, dtype=dtype, count=place.size // dtype.itemsize, offset=place.begin)
+    if place.stride is None:
+        return values.view(info.shape)
+    return values.as_strided(info.shape, place.stride, place.offset).contiguous()
+
+
+def checksum(tensor: Tensor) -> int:
+    """The CRC-32 of a contiguous tensor's bytes, at about the speed of memory."""
+    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data) if tensor.numel() else 0
