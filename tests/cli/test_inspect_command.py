@@ -117,8 +117,8 @@ def test_hostile_files_are_one_line(tleg, tmp_path, options):
     torch.save({"w": torch.ones(2), "x": Bomb(tmp_path / "ran")}, tmp_path / "code.pt")
     assert "nothing was run" in refused(tleg, tmp_path / "code.pt", *options)
     assert not (tmp_path / "ran").exists()
-    torch.save({"net": {"w": torch.ones(2)}, "step": 1}, tmp_path / "layout.pt")
-    assert "found net: dict of 1, step: int" in refused(tleg, tmp_path / "layout.pt", *options)
+    torch.save({"generator": {"w": torch.ones(2)}, "step": 1}, tmp_path / "layout.pt")
+    assert "found generator: dict of 1, step: int" in refused(tleg, tmp_path / "layout.pt", *options)
     assert "no file at" in refused(tleg, tmp_path / "nothing.pt", *options)
 
 

@@ -97,7 +97,9 @@ def reference(folder: Path, gene: Any) -> Target:
 
 def descendant(folder: Path, gene: Any) -> Target:
     model = expanded_model(gene, (2,), 10)
-    write_model(folder / "model.safetensors", model.state_dict(), descendant_card(gene, (2,), 10, 0.9, training={}))
+    write_model(
+        folder / "model.safetensors", model.state_dict(), descendant_card(gene, (2,), 10, None, 0.9, training={})
+    )
     whole = (folder / "model.safetensors").read_bytes()
     return lambda data: read_all(written(folder / "y.safetensors", data)), damaged(whole)
 
