@@ -1,6 +1,6 @@
-"""ConvNeXt and ConvNeXt V2, convolutional networks of four stages: one learngene for each, what lies between them is shared.
+"""ConvNeXt and ConvNeXt V2, convolutional networks of four stages: one learngene for each; what is between them is shared.
 
-Liu et al. 2022 (arXiv 2201.03545), Woo et al. 2023 (arXiv 2301.00808). Blocks without stored buffers, so all of one is expanded.
+Liu et al. 2022 (arXiv 2201.03545), Woo et al. 2023 (arXiv 2301.00808). Their blocks store no buffers, so every tensor is expanded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ENDS = {"convnext": ("gamma",), "convnextv2": ("mlp.fc2.weight", "mlp.fc2.bias"
 
 @hookimpl
 def tleg_backbones() -> Iterable[Backbone]:
-    """`convnext_{atto,tiny,small,base}`, `convnextv2_*`, and `convnext`, `convnextv2`, whose widths the preset states."""
+    """`convnext_{atto,tiny,small,base}`, `convnextv2_*`, and `convnext`, `convnextv2`, whose widths are set by the preset."""
     for family in ("convnext", "convnextv2"):
         for size, depths in _DEPTHS.items():
             yield Backbone(

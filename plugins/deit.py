@@ -1,6 +1,6 @@
-"""DeiT and plain ViTs as timm builds them: mean pooling over the patches and no class token, as in TLEG.
+"""DeiT and plain ViTs, built by timm with mean pooling over the patches and without a class token, as in TLEG.
 
-`deit_*_token` have timm's class token, as published DeiT and ViT checkpoints do: for `tleg fit`.
+`deit_*_token` have a class token, as published DeiT and ViT checkpoints do; they are meant for `tleg fit`.
 DeiT-III (Touvron et al. 2022, arXiv 2204.07118) has layer scale in its blocks, which is expanded, and keeps its class token.
 """
 
@@ -19,7 +19,7 @@ _FREE = {"img_size": 224, "patch_size": 16, "embed_dim": 192, "num_heads": 3, "m
 
 @hookimpl
 def tleg_backbones() -> Iterable[Backbone]:
-    """`deit_{tiny,small,base}_patch16_224`, `..._token`, `deit3_*`, and `vit` and `deit3`, whose size the preset states."""
+    """`deit_{tiny,small,base}_patch16_224`, `..._token`, `deit3_*`, and `vit` and `deit3`, whose size is set by the preset."""
     for size in _SIZES:
         name = f"deit_{size}_patch16_224"
         yield Backbone(name, timm_name=name, arguments=_NO_CLASS_TOKEN, options={"img_size": 224}, branch_ends=_ENDS)

@@ -1,4 +1,4 @@
-"""BEiT and EVA-02: their blocks hold more than a ViT's (position bias, SwiGLU, layer scale), and all of it is expanded.
+"""BEiT and EVA-02: their blocks have more weights than a ViT's (position bias, SwiGLU, layer scale); all of them are expanded.
 
 Bao et al. 2021 (arXiv 2106.08254), Fang et al. 2023 (arXiv 2303.11331). EVA-02's rotary positions have no weights.
 """

@@ -1,6 +1,6 @@
-"""Swin and Swin V2: one learngene for each stage, l / L counted inside it; patch merging is shared.
+"""Swin and Swin V2: one learngene for each stage, with l / L counted within the stage; patch merging is shared.
 
-Liu et al. 2021 (arXiv 2103.14030) and 2022 (arXiv 2111.09883). Position bias tables are weights of a block and are expanded.
+Liu et al. 2021 (arXiv 2103.14030) and 2022 (arXiv 2111.09883). Position bias tables are weights of a block and are expanded too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tleg_cli.api import Backbone, hookimpl
 _DEPTHS = {"tiny": (2, 2, 6, 2), "small": (2, 2, 18, 2), "base": (2, 2, 18, 2)}
 _STAGES = tuple(f"layers.{stage}.blocks" for stage in range(4))
 _SWIN, _SWINV2 = "swin_{}_patch4_window7_224", "swinv2_{}_window8_256"
-_ALWAYS = {"drop_path_rate": 0.0}  # timm's Swin drops paths by itself; here the recipe says how much
+_ALWAYS = {"drop_path_rate": 0.0}  # timm's Swin drops paths by default; here only the recipe decides
 _HEAD = ("head.fc",)
 _ENDS = {
     _SWIN: ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias"),
@@ -22,7 +22,7 @@ _ENDS = {
 
 @hookimpl
 def tleg_backbones() -> Iterable[Backbone]:
-    """The published sizes, and `swin`, `swinv2` and their `_3_stages`, `_2_stages`, whose sizes the preset states."""
+    """The published sizes, and `swin`, `swinv2` and their `_3_stages`, `_2_stages`, whose sizes are set by the preset."""
     for size, depths in _DEPTHS.items():
         for pattern, pixels in ((_SWIN, 224), (_SWINV2, 256)):
             name = pattern.format(size)
@@ -32,7 +32,7 @@ def tleg_backbones() -> Iterable[Backbone]:
 
 
 def _free(family: str, pattern: str, stages: int) -> Backbone:
-    """A Swin of this many stages, the last but one the deepest."""
+    """A Swin with this many stages; the second to last is the deepest."""
     options = {
         "img_size": 224,
         "patch_size": 4,

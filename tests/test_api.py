@@ -23,7 +23,7 @@ SWIN = {"img_size": 16, "patch_size": 2, "window_size": 4, "embed_dim": 8, "num_
 
 
 def learngene_of(backbone: str, options: dict, size: int, depth: tuple[int, ...]) -> tleg.Learngene:
-    metadata = tleg.Metadata(backbone, options, depth, 10, size, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    metadata = tleg.Metadata(backbone, options, depth, 10, tleg.InputSpec(size, (0.5,) * 3, (0.25,) * 3))
     return new_aux_net(plugin_manager.get_backbone(backbone), get_basis("linear"), metadata).learngene()
 
 
@@ -82,7 +82,10 @@ def test_a_single_depth_sets_the_deepest_stage():
 
 
 def test_other_classes_get_a_fresh_head(folder):
-    assert tleg.create("learngene.pt", 2, classes=7).get_classifier().out_features == 7
+    gene = tleg.read_learngene("learngene.pt")
+    assert tleg.create(gene, 2, classes=7).head.out_features == 7
+    assert not torch.equal(tleg.create(gene, 2, classes=10).head.weight, gene.shared["head.weight"])
+    assert torch.equal(tleg.create(gene, 2).head.weight, gene.shared["head.weight"])
 
 
 def test_mistakes_are_one_line(folder):

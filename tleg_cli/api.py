@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tleg_cli.learngene.basis import Basis, positions
+    from tleg_cli.learngene.expansion import Expansion
     from tleg_cli.learngene.fit import Fitted
     from tleg_cli.learngene.gene import Learngene, Metadata
+    from tleg_cli.learngene.input_spec import InputSpec
 
 __all__ = [
     "API_VERSION",
@@ -33,8 +35,10 @@ __all__ = [
     "ConfigError",
     "DataError",
     "Depth",
+    "Expansion",
     "FileFormatError",
     "Fitted",
+    "InputSpec",
     "Learngene",
     "Metadata",
     "PluginError",
@@ -56,7 +60,9 @@ __all__ = [
 _NEEDS_TORCH = {  # name -> where it is defined; imported when it is first used (PEP 562)
     "Basis": "tleg_cli.learngene.basis",
     "positions": "tleg_cli.learngene.basis",
+    "Expansion": "tleg_cli.learngene.expansion",
     "Fitted": "tleg_cli.learngene.fit",
+    "InputSpec": "tleg_cli.learngene.input_spec",
     "Learngene": "tleg_cli.learngene.gene",
     "Metadata": "tleg_cli.learngene.gene",
 }
@@ -105,7 +111,8 @@ def expand(learngene: Learngene, depth: int | str | Depth) -> dict[str, Tensor]:
 def create(learngene: Learngene | str | Path, depth: int | str | Depth, *, classes: int | None = None) -> nn.Module:
     """A timm model of `depth` blocks with the weights of the learngene, ready to use or to train.
 
-    learngene: in memory, or the path of its file. classes: of another data set; the head is then freshly initialised.
+    learngene: in memory, or the path of its file. classes: of another data set; the head is then freshly initialised, also if the
+    number is the same.
     Raises FileFormatError if the learngene doesn't fit its backbone.
 
         model = create("learngene.pt", depth=9)
@@ -113,7 +120,7 @@ def create(learngene: Learngene | str | Path, depth: int | str | Depth, *, class
     from tleg_cli.models.descendant import expanded_model
 
     read = read_learngene(learngene) if isinstance(learngene, str | Path) else learngene
-    return expanded_model(read, _one_depth(depth), classes)
+    return expanded_model(read, _one_depth(depth), classes, fresh_head=classes is not None)
 
 
 def fit(
