@@ -60,16 +60,20 @@ def create_network(call: TimmCall, *, pretrained: bool = False) -> nn.Module:
 
 
 def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
-    """On torch's meta device, which has shapes but no numbers. A network that reads numbers while it is built gets them first."""
-    try:
-        with torch.device("meta"):
-            return build()
-    except (NotImplementedError, RuntimeError):
-        pass
-    except ConfigError as error:
-        if not isinstance(error.__cause__, NotImplementedError | RuntimeError):
-            raise
-    return build().to("meta")
+    """On torch's meta device, which has shapes but no numbers. A network that reads numbers while it is built gets them first.
+
+    torch's generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return build()
+        except (NotImplementedError, RuntimeError):
+            pass
+        except ConfigError as error:
+            if not isinstance(error.__cause__, NotImplementedError | RuntimeError):
+                raise
+        return build().to("meta")
 
 
 def _nearest_models(name: str) -> str:

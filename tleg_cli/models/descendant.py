@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,9 +15,9 @@ from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.depths import Depth, complete_depth
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.gene import Learngene
-from tleg_cli.models.build import build_model, timm_call
+from tleg_cli.models.build import build_model, timm_call, without_weights
 from tleg_cli.models.class_names import OtherClasses, in_modules, match_classes, read_class_map, reorder_head
-from tleg_cli.models.model_file import ModelCard, load_strictly
+from tleg_cli.models.model_file import ModelCard, check_shapes, load_strictly
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,15 @@ def expanded_model(
     """
     backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
     classes = learngene.metadata.classes if classes is None else classes
-    full = full_depth(learngene, depth)
-    model = build_model(backbone, learngene.metadata.options, full, classes, **training)
+    full, where = full_depth(learngene, depth), f"learngene of {backbone.name}"
     weights: dict[str, Tensor] = expand(learngene, full)
+    own = partial(build_model, backbone, learngene.metadata.options, full, learngene.metadata.classes)
+    check_shapes(without_weights(own), weights, where)  # before a file's sizes can exhaust the memory
+    model = build_model(backbone, learngene.metadata.options, full, classes, **training)
     if fresh_head or classes != learngene.metadata.classes:
         fresh = {name: value for name, value in model.state_dict().items() if in_modules(name, backbone.head)}
         weights = {name: value for name, value in weights.items() if not in_modules(name, backbone.head)} | fresh
-    load_strictly(model, weights, f"learngene of {backbone.name}")
+    load_strictly(model, weights, where)
     return model
 
 
