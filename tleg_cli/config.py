@@ -1,4 +1,4 @@
-"""A preset or file plus `--set a.b=c` becomes one validated, frozen Config. Unknown keys are errors, all told at once."""
+"""A preset or file plus `--set a.b=c` becomes one validated, frozen Config. Unknown keys are errors; all errors are reported at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tleg_cli.learngene.input_spec import InputSpec
 
 
 class Section(BaseModel):
-    """What all sections share: frozen, and no key that isn't declared."""
+    """Base of all sections: frozen, and every key has to be declared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -73,7 +73,7 @@ class AugmentationSection(Section):
     cutmix: float = Field(0.0, ge=0)
     mixup_prob: float = Field(1.0, ge=0, le=1)
     mixup_switch: float = Field(0.5, ge=0, le=1)
-    repeats: int = Field(1, ge=1)  # repeated augmentation: how often an image stands in one epoch's order
+    repeats: int = Field(1, ge=1)  # repeated augmentation: how often each image occurs in one epoch
 
     @field_validator("crop_scale", "crop_ratio")
     @classmethod
@@ -97,7 +97,7 @@ class Recipe(Section):
     accumulation: int = Field(1, ge=1, le=10_000)  # forward passes per step; one step equals one big batch
     optimizer: str = "adamw"  # timm's names
     lr: float = Field(gt=0)
-    lr_batch: int | None = Field(None, ge=1)  # null: lr as it stands; 512: lr * global batch / 512
+    lr_batch: int | None = Field(None, ge=1)  # null: lr as given; 512: lr * global batch / 512
     weight_decay: float = Field(0.05, ge=0)
     eps: float = Field(1e-8, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
@@ -113,7 +113,7 @@ class Recipe(Section):
     smoothing: float = Field(0.1, ge=0, lt=1)
     ema_decay: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
-    checkpoint_every: str | None = None  # beside each epoch: 500 (steps) or 30m (minutes)
+    checkpoint_every: str | None = None  # in addition to each epoch: 500 (steps) or 30m (minutes)
     on_nan: str = (
         "stop"  # skip:N leaves out up to N steps of the run; rollback: weights of the last checkpoint, data goes on
     )
@@ -138,7 +138,7 @@ class Distillation(Section):
 
 
 class TeacherSection(Section):
-    """The ancestor. Without `weights`, timm fetches its pretrained ones."""
+    """The trained network that stage 1 distils. Without `weights`, timm downloads its pretrained ones."""
 
     model: str = "levit_384"  # timm's name
     options: dict[str, Any] = {}  # keyword arguments of timm.create_model
