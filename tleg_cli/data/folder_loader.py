@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,18 @@ from torch.utils.data import DataLoader
 
 from tleg_cli.data.batches import INDEX_BITS, INDEX_MASK, Codes
 from tleg_cli.data.crops import CropRule, centre_crop, flipped, random_box
-from tleg_cli.errors import DataError, first_line
+from tleg_cli.data.loader_workers import (
+    PREFETCH,
+    Send,
+    choose_transfer,
+    end,
+    received,
+    start_worker,
+    starting_workers,
+    watched,
+)
+from tleg_cli.data.read_image import load_pillow
+from tleg_cli.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,6 +69,12 @@ class Views:
         box = image.crop((left, top, left + width, top + height))
         return box.resize((self.image_size, self.image_size), self._filter)
 
+    def prepare(self) -> None:
+        """Imports what reading takes, once before the workers are forked instead of seconds in each of them."""
+        load_pillow()
+        if self.rule.scale is None:
+            _ = self._centre
+
     @cached_property
     def _numbers(self) -> Any:
         return self.rule.numbers()
@@ -73,7 +92,7 @@ class Views:
 
 @dataclass
 class FolderLoader:
-    """Batches of a split that PIL reads, in the order of `order(epoch)`. See `tleg_cli.data.open.Loader`."""
+    """Batches of a split that PIL reads, in the order of `order(epoch)`. See `tleg_cli.data.batches.Loader`."""
 
     views: Views
     order: Order
@@ -82,44 +101,59 @@ class FolderLoader:
     batches: int = field(init=False)
     _todo: list[Codes] = field(init=False, default_factory=list)
     _loader: DataLoader[Any] | None = field(init=False, default=None)
+    _running: Sequence[Any] = field(init=False, default=())  # the worker processes
 
     def __post_init__(self) -> None:
         self.samples = len(self.views.split)
         self.batches = self.order.batches()
+        self.views.prepare()
+        batch_bytes = self.order.batch_size * (3 * self.views.image_size**2 + 8)
+        transfer = choose_transfer(self.workers, batch_bytes, rank=self.order.rank, processes=self.order.world)
+        in_main_thread = threading.current_thread() is threading.main_thread()
         self._loader = DataLoader(
             self.views,  # type: ignore[arg-type]  # map-style by __getitems__
             batch_sampler=_Todo(self._todo),  # type: ignore[arg-type]
-            collate_fn=_as_it_is,
-            num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
+            collate_fn=Send(transfer.shared),
+            num_workers=transfer.workers,
+            prefetch_factor=PREFETCH if transfer.workers else None,
+            worker_init_fn=partial(start_worker, os.getpid(), in_main_thread) if transfer.workers else None,
+            pin_memory=torch.cuda.is_available() and (transfer.shared or not transfer.workers),
+            persistent_workers=transfer.workers > 0,
         )
 
     def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
-        """The batches of epoch `number` from batch `start` on. Raises DataError for an image that can't be read."""
+        """The batches of epoch `number` from batch `start` on. Raises DataError for an image that can't be read, or a dead worker."""
         if self._loader is None:
             raise RuntimeError("this loader is closed")
         self._todo[:] = list(self.order(number))[start:]
-        try:
-            for batch in self._loader:
-                if isinstance(batch, DataError):
-                    raise batch
-                yield batch[0], batch[1]
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        with starting_workers():
+            batches = iter(self._loader)
+        self._running = getattr(batches, "_workers", ())
+        for _ in range(len(self._todo)):
+            try:
+                with watched(self._running):
+                    batch = next(batches)
+            except DataError:
+                self._abandon(batches)
                 raise
-            raise DataError(
-                f"a loader process died ({first_line(error)}); lower data.workers (now {self.workers}) if memory ran out"
-            ) from error
+            yield received(batch)
+
+    def _abandon(self, batches: Any) -> None:
+        """After the death of a worker, whose locks nobody returns: torch would wait for them when it ends the others."""
+        end(self._running)
+        batches._shutdown = True
+        self._loader = None
 
     def close(self) -> None:
         """Ends the worker processes."""
         self._loader = None
+        end(self._running)
+        self._running = ()
 
 
 @dataclass(frozen=True)
 class _Todo:
-    """The DataLoader's batch sampler: whatever stands in the list when an epoch begins, since its workers outlive the epoch."""
+    """The DataLoader's batch sampler: whatever is in the list when an epoch begins, since its workers outlive the epoch."""
 
     batches: list[Codes]
 
@@ -128,7 +162,3 @@ class _Todo:
 
     def __len__(self) -> int:
         return len(self.batches)
-
-
-def _as_it_is(batch: Sequence[Any]) -> Sequence[Any]:
-    return batch
