@@ -65,4 +65,19 @@ ClassMap = Annotated[
         help="How the classes of the weights are called in the data: a name a line, or JSON.",
     ),
 ]
+Step = Annotated[
+    str | None,
+    typer.Option(
+        "--step",
+        metavar="STEP",
+        help="Residual step of the learngene's networks: none (TLEG as published), scaled, or a power such as 1. "
+        "Changes nothing at the trained depth.",
+    ),
+]
+Positions = Annotated[
+    str | None,
+    typer.Option(
+        "--positions", metavar="RULE", help="Where blocks are on the learngene's curve: tleg (l / L), ends or unit."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]

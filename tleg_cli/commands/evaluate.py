@@ -22,6 +22,8 @@ def evaluate(
     depth: Annotated[
         str | None, typer.Option("--depth", help="Of a learngene: expand it to this depth. Default: the aux net's.")
     ] = None,
+    step: o.Step = None,
+    positions: o.Positions = None,
     split: Annotated[str, typer.Option("--split", help="val or train.")] = "val",
     class_map: o.ClassMap = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 128,
@@ -50,7 +52,9 @@ def evaluate(
     def score(world: "World", screen: "Screen") -> dict[str, Any]:
         from tleg_cli.training.evaluate_file import Evaluation, evaluate_file
 
-        wanted = Evaluation(model, data, depth, split, batch_size, workers, precision, class_map)
+        wanted = Evaluation(
+            model, data, depth, split, batch_size, workers, precision, class_map, positions=positions, step=step
+        )
         return evaluate_file(wanted, world, screen.say)
 
     def report(scores: dict[str, Any]) -> None:

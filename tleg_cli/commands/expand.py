@@ -17,6 +17,8 @@ def expand(
             "--out", help="A .safetensors file for one depth, a folder for any number. Default: beside the learngene."
         ),
     ] = None,
+    step: o.Step = None,
+    positions: o.Positions = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     json: o.Json = False,
 ) -> None:
@@ -27,11 +29,12 @@ def expand(
     from tleg_cli import plugin_manager
     from tleg_cli.learngene.depths import parse_depths
     from tleg_cli.learngene.file import read_learngene
+    from tleg_cli.models.branches import reread
     from tleg_cli.models.grow import grow
     from tleg_cli.report.summary import print_json, print_table
 
     depths = parse_depths(depth)
-    gene = read_learngene(learngene, plugin_manager.bases())
+    gene = reread(read_learngene(learngene, plugin_manager.bases()), positions, step)
     grown = grow(gene, depths, learngene, out, force=force)
     if json:
         print_json([one.as_dict() for one in grown])

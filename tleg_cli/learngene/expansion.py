@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tleg_cli.errors import ConfigError
+from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.basis import Basis, positions
 
 POSITIONS = ("tleg", "ends", "unit")
@@ -54,6 +55,27 @@ class Expansion:
     def scale(self, depth: int, trained: int) -> float:
         """(R / L) ** p, what a residual branch of a network of `depth` blocks is multiplied by; 1 at the trained depth."""
         return (trained / depth) ** power_of(self.step, depth, trained)
+
+
+def expansion_values(rule: Expansion) -> dict[str, Any]:
+    """Plain values, as checked_expansion reads them."""
+    return {"positions": rule.positions, "step": rule.step, "branch_ends": list(rule.branch_ends)}
+
+
+def checked_expansion(values: Any) -> Expansion:
+    """The rule that a file holds. Raises FileFormatError that names what is wrong; None is TLEG as published."""
+    if values is None:
+        return PUBLISHED
+    names = values.get("branch_ends") if isinstance(values, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FileFormatError(f"expansion {repr(values)[:80]} should be a table of positions, step and branch_ends")
+    try:
+        rule = Expansion(str(values.get("positions")), str(values.get("step")), tuple(names))
+    except ConfigError as error:
+        raise FileFormatError(f"expansion {error}") from None
+    if rule.step != NO_STEP and not names:
+        raise FileFormatError(f"expansion step {rule.step} needs branch_ends, and there are none")
+    return rule
 
 
 def positions_at(rule: str, depth: int, trained: int) -> Tensor:

@@ -13,12 +13,14 @@ from torch import Tensor
 from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.files import atomic_file
 from tleg_cli.learngene.basis import Basis, get_basis
+from tleg_cli.learngene.expansion import PUBLISHED, checked_expansion, expansion_values
 from tleg_cli.learngene.gene import Learngene, checked_metadata, metadata_values
 from tleg_cli.weights.header import LEARNGENE_FORMAT
 from tleg_cli.weights.open import first_not_finite, read_weights
 from tleg_cli.weights.save import own_copy, save_safetensors
 
-FORMAT_VERSION = 1  # rises when a reader of before would misunderstand a file; further fields alone are no reason
+# rises when an older reader would misunderstand a file; further fields alone are no reason
+FORMAT_VERSION, WITH_EXPANSION = 1, 2  # 2: an expansion rule other than TLEG's, which version 1 would not follow
 SAFETENSORS = ".safetensors"
 SUFFIXES = (".pt", ".pth", SAFETENSORS)
 _MAX_STAGES = 64
@@ -40,6 +42,8 @@ def write_learngene(learngene: Learngene, path: Path) -> None:
         "stages": list(learngene.stages),
         "metadata": metadata_values(learngene.metadata),
     }
+    if learngene.expansion != PUBLISHED:
+        header |= {"format_version": WITH_EXPANSION, "expansion": expansion_values(learngene.expansion)}
     if path.suffix == SAFETENSORS:
         tensors = {f"theta/{name}": tensor for name, tensor in learngene.theta.items()}
         tensors |= {f"shared/{name}": tensor for name, tensor in learngene.shared.items()}
@@ -74,6 +78,7 @@ def read_learngene(path: Path, bases: Iterable[Basis] = ()) -> Learngene:
             stages=tuple(header["stages"]),
             basis=get_basis(header["basis"], bases),
             metadata=checked_metadata(header["metadata"]),
+            expansion=checked_expansion(header.get("expansion")),
         )
     except (FileFormatError, ConfigError) as error:
         raise FileFormatError(f"{path}: {error}") from None
@@ -113,9 +118,10 @@ def _parts(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor]
 def _check_header(header: Mapping[str, Any], path: Path) -> None:
     """Further entries are left to later versions, which raise the format version if these can't be ignored."""
     version = header.get("format_version")
-    if isinstance(version, bool) or version != FORMAT_VERSION:
+    if isinstance(version, bool) or version not in (FORMAT_VERSION, WITH_EXPANSION):
         raise FileFormatError(
-            f"{path} has format version {version!r}; this tleg reads {FORMAT_VERSION}: use the tleg that wrote it"
+            f"{path} has format version {version!r}; this tleg reads {FORMAT_VERSION} and {WITH_EXPANSION}: "
+            "use the tleg that wrote it"
         )
     if missing := [key for key in ("basis", "stages", "metadata") if key not in header]:
         raise FileFormatError(f"{path}: {missing[0]} is missing; a learngene file always has it")

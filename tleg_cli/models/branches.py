@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from tleg_cli import plugin_manager
 from tleg_cli.errors import PluginError
-from tleg_cli.learngene.expansion import NO_STEP, Expansion
+from tleg_cli.learngene.expansion import NO_STEP, PUBLISHED, SCALED, Expansion
+from tleg_cli.learngene.gene import Learngene
 from tleg_cli.models.build import build_model
 
 _ROUNDING = 1e-6  # of float64, through one block
@@ -37,6 +39,21 @@ def rule_for(backbone_name: str, options: Mapping[str, Any], positions: str, ste
     if problem:
         raise PluginError(f"branch_ends of backbone {backbone_name}: {problem}")
     return Expansion(positions, step, backbone.branch_ends)
+
+
+def reread(learngene: Learngene, positions: str | None, step: str | None) -> Learngene:
+    """The learngene under another expansion rule, as --positions and --step ask for; what they leave open stays.
+
+    step "scaled" takes the positions "ends" if no positions are given and the learngene has TLEG's: the pair that was measured.
+    At the trained depth this changes nothing. Raises ConfigError or PluginError for a rule that this learngene can't have.
+    """
+    rule = learngene.expansion
+    if positions is None and step is None:
+        return learngene
+    if positions is None:
+        positions = "ends" if step == SCALED and rule.positions == PUBLISHED.positions else rule.positions
+    metadata = learngene.metadata
+    return replace(learngene, expansion=rule_for(metadata.backbone, metadata.options, positions, step or rule.step))
 
 
 @functools.cache

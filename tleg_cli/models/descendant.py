@@ -100,14 +100,19 @@ def descendant_card(
     **provenance: object,
 ) -> ModelCard:
     """What a file of this descendant says about itself. class_names: of its head's outputs, None where they are not known."""
-    metadata = learngene.metadata
+    metadata, rule = learngene.metadata, learngene.expansion
     backbone = plugin_manager.get_backbone(metadata.backbone)
     return ModelCard(
         kind="descendant",
         timm=timm_call(backbone, metadata.options, full_depth(learngene, depth), classes),
         classes=classes,
         input=replace(metadata.input, crop_pct=crop_pct),
-        provenance={"backbone": backbone.name, "learngene": dict(metadata.provenance), **provenance},
+        provenance={
+            "backbone": backbone.name,
+            "learngene": dict(metadata.provenance),
+            "expansion": {"basis": learngene.basis.name, "positions": rule.positions, "step": rule.step},
+            **provenance,
+        },
         class_names=None if class_names is None else tuple(class_names),
     )
 

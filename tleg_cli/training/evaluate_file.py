@@ -16,6 +16,7 @@ from tleg_cli.data.open import describe, open_eval_loader
 from tleg_cli.errors import ConfigError
 from tleg_cli.learngene.depths import parse_depths
 from tleg_cli.learngene.file import read_learngene
+from tleg_cli.models.branches import reread
 from tleg_cli.models.class_names import match_classes, read_class_map, reordered
 from tleg_cli.models.descendant import descendant_card, expanded_model
 from tleg_cli.models.model_file import ModelCard, network_of, read_card, read_weights
@@ -25,7 +26,10 @@ from tleg_cli.training.evaluate import evaluate
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is to be scored. depth: of a learngene. class_map: the network's classes in the data; see models/class_names.py."""
+    """What is to be scored. depth, positions, step: of a learngene.
+
+    class_map: the network's classes in the data; see models/class_names.py.
+    """
 
     path: Path
     data: str
@@ -35,6 +39,8 @@ class Evaluation:
     workers: int = 4
     precision: str = "fp32"
     class_map: Path | None = None
+    positions: str | None = None
+    step: str | None = None
 
 
 def evaluate_file(wanted: Evaluation, world: World, say: Callable[[str], None]) -> dict[str, Any]:
@@ -43,7 +49,7 @@ def evaluate_file(wanted: Evaluation, world: World, say: Callable[[str], None]) 
     Raises ConfigError if network and data don't fit, FileFormatError for other files.
     """
     path, data = wanted.path, wanted.data
-    model, card = _open(path, wanted.depth)
+    model, card = _open(wanted)
     section = DataSection(path=data, **card.input.values(), workers=wanted.workers)
     names = card.class_names if wanted.class_map is None else read_class_map(wanted.class_map, card.classes)
     match = match_classes(names, card.classes, describe(section).classes, str(path))
@@ -65,13 +71,15 @@ def evaluate_file(wanted: Evaluation, world: World, say: Callable[[str], None]) 
     return {"file": str(path), "data": data, "split": wanted.split, **asdict(scores)}
 
 
-def _open(path: Path, depth: str | None) -> tuple[nn.Module, ModelCard]:
+def _open(wanted: Evaluation) -> tuple[nn.Module, ModelCard]:
+    path, depth = wanted.path, wanted.depth
     card = read_card(path)
     if card is not None:
-        if depth is not None:
-            raise ConfigError(f"{path} is a network of one depth; --depth is for learngenes")
+        for option in ("depth", "step", "positions"):
+            if getattr(wanted, option) is not None:
+                raise ConfigError(f"{path} is a network of one depth; --{option} is for learngenes")
         return network_of(card, read_weights(path), str(path)), card
-    learngene = read_learngene(path, plugin_manager.bases())
+    learngene = reread(read_learngene(path, plugin_manager.bases()), wanted.positions, wanted.step)
     depths = parse_depths(depth) if depth else [learngene.metadata.depth]
     if len(depths) != 1:
         raise ConfigError(f"--depth {depth} names {len(depths)} networks; one is needed")
