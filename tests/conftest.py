@@ -1,4 +1,4 @@
-"""Installed plugins, as the tests need them: a module and the metadata that a package would have."""
+"""Installed plugins for tests: a module and the metadata that a package would have."""
 
 import os
 import sys
@@ -9,16 +9,15 @@ import pytest
 from hypothesis import settings
 
 from tleg_cli import plugin_manager
-from tleg_cli import plugin_manager as plugin_loading
 
-# the first example pays for imports, and a busy machine for everything; what must be quick says so itself
+# no deadline: the first example includes imports, and the machine may be busy
 settings.register_profile("tleg", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("tleg")
 
 
 def forget_plugins() -> None:
-    """The next look-up loads the plugins anew."""
-    plugin_loading.load.cache_clear()
+    """The next look-up loads the plugins again."""
+    plugin_manager.load.cache_clear()
     plugin_manager.offers.cache_clear()
 
 
@@ -29,7 +28,7 @@ def publish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
-    monkeypatch.delenv(plugin_loading.LIMIT, raising=False)
+    monkeypatch.delenv(plugin_manager.LIMIT, raising=False)
     modules: list[str] = []
 
     def make(source: str, name: str = "mine", *, package: str | None = None, value: str | None = None) -> str:

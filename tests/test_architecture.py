@@ -1,4 +1,4 @@
-"""The house keeps its shape: imports run downwards, and nothing heavy stands on the way to --help."""
+"""Imports run one way, without circles, and --help imports nothing heavy. docs/architecture.md explains the order."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# a run from left to right, drawn from the top down: each line may import itself and what comes after it
+# each line may import itself and what comes after it
 ORDER = [
     {"__main__"},
     {"cli"},
@@ -119,7 +119,7 @@ def test_no_folder_holds_more_than_its_share():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tleg_cli" / "learngene").glob("*.py")), ids=lambda path: path.name)
-def test_the_core_knows_torch_and_nothing_else(path):
+def test_the_learngene_needs_torch_and_nothing_else(path):
     allowed = {*sys.stdlib_module_names, "torch", "safetensors", "tleg_cli"}
     for module in imports_at_run_time(ast.parse(path.read_text())):
         assert module.split(".")[0] in allowed, f"{path.name} imports {module}"

@@ -1,4 +1,4 @@
-"""Configs: what is wrong is said, all at once, and nothing is swallowed."""
+"""Configs: every mistake is named, all at once, and nothing is ignored."""
 
 import pytest
 import yaml

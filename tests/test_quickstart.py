@@ -1,4 +1,4 @@
-"""The quickstart keeps its promises: what a stranger sees first."""
+"""The quickstart: one learngene gives five networks that need no training or one epoch."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands exist with their options, and its quickstart is the one that runs."""
+"""README and documents are true: commands exist with their options, links and tests exist, the quickstart is the one that runs."""
 
 import re
 import runpy

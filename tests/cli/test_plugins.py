@@ -69,11 +69,11 @@ def test_the_table_tells_the_same(publish):
 
 
 def test_a_plugin_that_prints_does_not_spoil_the_json(publish):
-    publish(f"print('hello')\n{GREET}", "mine")
+    publish(f"print('hello')\n{GREET.replace('return', 'print(1); return')}", "mine")
     done = tleg("plugins", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout)
-    assert "hello" in done.stderr
+    assert done.stderr.split() == ["hello", "1"]
 
 
 def test_a_reason_is_shown_as_it_is(publish):

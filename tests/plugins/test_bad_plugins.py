@@ -1,4 +1,4 @@
-"""Strangers' plugins go wrong in every way: each is named with its reason, and takes nothing else down."""
+"""Plugins of third parties go wrong in many ways: each is named with its reason, and nothing else is affected."""
 
 import json
 import subprocess
@@ -79,7 +79,7 @@ def test_a_good_plugin_is_there(publish):
         (backbones("Backbone('b', 'x', head='head')"), ["head", "a tuple of names"]),
     ],
 )
-def test_nonsense_is_named_and_takes_nothing_down(publish, source, words):
+def test_a_broken_plugin_is_named_and_nothing_else_is_affected(publish, source, words):
     publish(source, "mine")
     publish(GOOD, "other")
     error = error_of("mine")
@@ -158,16 +158,6 @@ def test_an_unknown_basis_names_the_plugins_that_may_have_had_it(publish):
         plugin_manager.get_basis("linaer")
 
 
-def test_two_that_claim_one_backbone_are_both_named(publish):
-    publish(GOOD, "mine")
-    publish(GOOD, "other")
-    with pytest.raises(PluginError, match=r"'good' is defined by two plugins: mine and other; .* TLEG_LOAD_PLUGINS"):
-        plugin_manager.get_backbone("good")
-    for name in ("mine", "other"):
-        assert "defined by two plugins: mine and other" in error_of(name)
-    assert plugin_manager.get_backbone("vit")
-
-
 def test_one_of_tlegs_own_backbones_cannot_be_taken(publish):
     publish(backbones("Backbone('vit', 'vit_base_patch16_224')"), "mine")
     with pytest.raises(PluginError, match=r"'vit' is defined by two plugins: tleg_cli\.plugins\.deit and mine"):
@@ -193,17 +183,21 @@ def test_a_name_of_tlegs_own_cannot_be_taken(publish, hook, name, item):
 @pytest.mark.parametrize(
     ("hook", "item", "look"),
     [
+        ("tleg_backbones", "Backbone('x', 'vit_tiny_patch16_224')", lambda: plugin_manager.get_backbone("x")),
         ("tleg_bases", "Basis('x', 1, lambda d: torch.ones(d, 1), (False,))", plugin_manager.bases),
         ("tleg_sources", "('x', print)", plugin_manager.sources),
         ("tleg_commands", "('x', typer.Typer())", lambda: plugin_manager.get_command("x")),
     ],
 )
-def test_two_that_claim_one_name_are_both_named_under_every_hook(publish, hook, item, look):
+def test_two_plugins_that_define_one_name_are_both_named(publish, hook, item, look):
     imports = "import torch, typer\nfrom tleg_cli.learngene.basis import Basis\n"
     for name in ("mine", "other"):
         publish(f"{HEAD}{imports}@hookimpl\ndef {hook}():\n    return [{item}]", name)
-    with pytest.raises(PluginError, match="'x' is defined by two plugins: mine and other"):
+    with pytest.raises(PluginError, match="'x' is defined by two plugins: mine and other; .* TLEG_LOAD_PLUGINS"):
         look()
+    for name in ("mine", "other"):
+        assert "defined by two plugins: mine and other" in error_of(name)
+    assert plugin_manager.get_backbone("vit")
 
 
 def test_the_names_that_are_tlegs_own_are_all_reserved():
@@ -230,14 +224,6 @@ def test_one_module_under_two_names_is_loaded_once(publish):
     publish("", "other", value=module)
     assert "already registered" in error_of("other")
     assert plugin_manager.get_backbone("good")
-
-
-def test_what_a_plugin_prints_does_not_reach_stdout(publish, capsys):
-    publish(f"print('hello from import')\n{GOOD.replace('return', 'print(1); return')}", "mine")
-    assert plugin_manager.get_backbone("good")
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "hello from import" in captured.err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A stranger's package, all the way: built, installed beside the wheel of tleg into a fresh environment, trained and expanded."""
+"""A third party's package: built, installed next to the wheel of tleg in a new environment, trained and expanded."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SIZES = "backbone.options={img_size: 8, patch_size: 2, embed_dim: 32}"
 
 
 def run(*command: str | Path, folder: Path) -> str:
-    """stdout of a command that has to succeed, in an environment that knows nothing of this checkout."""
+    """stdout of a command that has to succeed, in an environment without this checkout."""
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "TLEG_LOAD_PLUGINS")}
     done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, env=kept)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
@@ -48,7 +48,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     install = ["install", "--no-deps", "--no-index", "-q", *wheels]
     run(sys.executable, "-m", "pip", "--python", python, *install, folder=place)
     site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", folder=place).strip()
-    # torch and the like are those of this environment: read from there, not installed again. Its own tleg comes after the wheel's.
+    # torch and others are read from this environment, not installed again; its tleg comes after the wheel's
     (Path(site) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return fresh / "bin", wheels[0]
 
@@ -57,7 +57,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.timeout(900)
 def test_the_wheel_holds_the_built_in_plugins_and_no_example(environment):
     names = zipfile.ZipFile(environment[1]).namelist()
-    for there in ("tleg_cli/plugins/deit.py", "tleg_cli/plugins/convnext.py", "tleg_cli/presets/swin-tiny.yaml"):
+    for there in (
+        "tleg_cli/plugins/deit.py",
+        "tleg_cli/presets/swin-tiny.yaml",
+        "tleg_cli/py.typed",
+        "tleg_cli/api.py",
+    ):
         assert there in names
     assert not [name for name in names if "example" in name or "fnet" in name or name.startswith(("plugins", "tests"))]
 

@@ -1,4 +1,4 @@
-"""Every hook has a documented example, and every example is run: it is installed as a plugin and used."""
+"""Every hook has a documented example; each example is installed as a plugin and used."""
 
 import ast
 import re
@@ -65,7 +65,7 @@ def test_the_documented_hook_version_is_the_one_that_is_there():
     assert f"TLEG_API = {API_VERSION}\n" in example("tleg_backbones")
 
 
-def test_the_backbone_of_the_readme_is_the_example_and_has_at_most_40_lines():
+def test_the_documented_backbone_is_the_example_package_and_has_at_most_40_lines():
     code = example("Write your own backbone")
     assert code == (ROOT / "plugins" / "example-fnet" / "tleg_fnet.py").read_text(encoding="utf-8")
     assert len(code.splitlines()) <= 40
