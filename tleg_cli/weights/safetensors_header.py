@@ -24,6 +24,7 @@ from tleg_cli.weights.header import (
 
 MAX_HEADER_BYTES = 25_000_000  # 50,000 tensors take a fifth of it
 MAX_TLEG_BYTES = 10_000_000
+_MAX_MARKS = 20 * MAX_TENSORS  # quotes and commas, counted before the JSON is parsed; a tensor takes about ten
 CRC_KEY = "tleg_crc32"  # in the metadata: {tensor name: CRC-32 of its bytes}, and of the tleg text under ""
 # https://github.com/huggingface/safetensors: name -> (torch's name, bytes of one element)
 _DTYPES = {
@@ -44,7 +45,7 @@ def read_safetensors_header(path: Path) -> Header:
                 limit = f"{size - 8:,} are there" if length > size - 8 else f"at most {MAX_HEADER_BYTES:,} are read"
                 raise ValueError(f"its header claims {length:,} bytes, but {limit}")
             text = file.read(length)
-        if text.count(b"{") > 2 * MAX_TENSORS:
+        if max(text.count(mark) for mark in (b'"', b",", b"[", b"{")) > _MAX_MARKS:
             raise ValueError(f"its header has too many entries; at most {MAX_TENSORS:,} tensors are read")
         return _parsed(text, begin=8 + length, size=size)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, OSError) as error:

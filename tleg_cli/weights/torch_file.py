@@ -21,7 +21,8 @@ from tleg_cli.weights.pickles import MAX_PICKLE_BYTES, Named, read_pickle
 from tleg_cli.weights.torch_tensors import storage_dtype
 
 _OLD_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py, MAGIC_NUMBER
-_MAX_ENTRIES = 2 * MAX_TENSORS
+_MAX_ENTRIES = MAX_TENSORS + 100
+_MAX_DIRECTORY_BYTES = 8_000_000  # 50,000 entries with long names
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, .., length of the name, length of the extra field
 
 
@@ -85,11 +86,11 @@ def _check_directory(file: BinaryIO, size: int) -> None:
     if at < 0:
         raise ValueError("its end is missing (an incomplete copy or download?)")
     directory = int.from_bytes(tail[at + 12 : at + 16], "little")
-    zip64 = tail.rfind(b"PK\x06\x06", 0, at)
-    if zip64 >= 0:
-        directory = max(directory % 0xFFFFFFFF, int.from_bytes(tail[zip64 + 40 : zip64 + 48], "little"))
-    if directory > 200 * _MAX_ENTRIES:
-        raise ValueError(f"its directory has {directory:,} bytes, enough for more than {_MAX_ENTRIES:,} entries")
+    zip64 = tail[max(0, at - 76) : at]  # its end record and the pointer to it come right before
+    if zip64.startswith(b"PK\x06\x06"):
+        directory = int.from_bytes(zip64[40:48], "little")
+    if directory > _MAX_DIRECTORY_BYTES:
+        raise ValueError(f"its directory has {directory:,} bytes; at most {_MAX_DIRECTORY_BYTES:,} are read")
 
 
 def _check_entries(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], size: int) -> None:
