@@ -1,5 +1,7 @@
 """Configs: every mistake is named, all at once, and nothing is ignored."""
 
+import time
+
 import pytest
 import yaml
 from hypothesis import given
@@ -78,9 +80,29 @@ def test_mistakes_are_named(settings, words):
         assert word in str(caught.value)
 
 
-def test_a_key_that_stands_twice_is_refused():
-    with pytest.raises(ConfigError, match="stands twice"):
+def test_a_key_that_is_there_twice_is_refused():
+    with pytest.raises(ConfigError, match="there twice"):
         read_yaml("a: 1\na: 2", "here")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: " + "9" * 90_000, "a: 0x" + "f" * 90_000, "a: !!int '0b" + "1" * 90_000 + "'", "a: &x [1]\nb: [*x, *x]",
+     "[" * 90_000, "{a: " * 20_000, "a: 1\n" * 30_000],
+    ids=["digits", "hex", "binary", "aliases", "lists", "tables", "long"],
+)  # fmt: skip
+def test_yaml_that_would_take_minutes_or_gigabytes_is_one_line(text):
+    started = time.monotonic()
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(text, "here")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert time.monotonic() - started < 10
+
+
+def test_a_device_is_not_a_config():
+    with pytest.raises(ConfigError, match="a device or a pipe"):
+        load_config("/dev/zero")
 
 
 def test_unknown_preset_suggests_the_nearest():

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from tleg_cli.config import Config
 from tleg_cli.errors import ConfigError, did_you_mean, first_line
 
-MAX_CONFIG_BYTES = 1_000_000
+MAX_CONFIG_BYTES = 100_000  # thirty times the longest preset; PyYAML takes seconds for more
+_MAX_NUMBER_CHARACTERS = 40
 
 
 class _Loader(yaml.SafeLoader):
@@ -26,14 +27,23 @@ class _Loader(yaml.SafeLoader):
             raise yaml.composer.ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
         return super().compose_node(parent, index)
 
+    def construct_yaml_int(self, node: Any) -> int:
+        """A number of a million hexadecimal digits is quick to read, and can't be printed."""
+        if len(node.value) > _MAX_NUMBER_CHARACTERS:
+            problem = f"a number of {len(node.value):,} characters; at most {_MAX_NUMBER_CHARACTERS} are read"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return int(super().construct_yaml_int(node))
+
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int):
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is no key", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} can't be a key", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is there twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -44,6 +54,7 @@ def _without_base_60(tag: str, pattern: re.Pattern[str]) -> tuple[str, re.Patter
     return tag, re.compile(f"(?!.*:)(?:{pattern.pattern})", re.VERBOSE) if number else pattern
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.yaml_implicit_resolvers = {
     first: [_without_base_60(*resolver) for resolver in resolvers]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -55,6 +66,10 @@ _Loader.add_implicit_resolver(
 
 def read_yaml(text: str, where: str) -> Any:
     """Plain YAML values. Raises ConfigError in one line that names `where` and the line."""
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(
+            f"{where[:80]}: {len(text):,} characters are no config; at most {MAX_CONFIG_BYTES:,} are read"
+        )
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -78,8 +93,10 @@ def preset_text(name_or_file: str) -> str:
     if not path.suffix and not path.exists():
         raise ConfigError(f"preset {name_or_file!r} is unknown.{did_you_mean(name_or_file, preset_names())}")
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise ConfigError(f"{path} is a device or a pipe, not a config file")
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: no config file")
+            raise ConfigError(f"{path} is not a config file: it has more than {MAX_CONFIG_BYTES:,} bytes")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"

@@ -39,7 +39,7 @@ _NUMPY = {
 _VALUES = _PATHS | _NUMPY | {
     "argparse.Namespace", "types.SimpleNamespace", "numpy.dtype", "numpy.ndarray", "_codecs.encode",
     "builtins.set", "builtins.frozenset", "builtins.list", "builtins.tuple", "builtins.int", "builtins.float", "builtins.str",
-    "builtins.bool", "builtins.bytes", "builtins.bytearray", "builtins.complex", "builtins.slice", "builtins.range",
+    "builtins.bool", "builtins.bytes", "builtins.bytearray", "builtins.complex", "builtins.slice", "builtins.range", "builtins.xrange",
     "datetime.datetime", "datetime.date", "datetime.timedelta",
     "torch.Size", "torch.device", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer",
     "torch.serialization._get_layout", "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state",

@@ -10,7 +10,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,34 +47,43 @@ def read_torch_file(path: Path) -> TorchFile:
     """Raises FileFormatError for damage, code, compression, or more of anything than a weights file needs."""
     try:
         with path.open("rb") as file:
-            return _read_zip(path, file) if file.read(2) == b"PK" else _read_old(file)
+            return _read_zip(file) if file.read(2) == b"PK" else _read_old(file)
     except FileFormatError:
         raise
     except (Exception, zlib.error) as error:  # damaged archives and pickles raise anything
         raise unreadable(path, "torch", first_line(error)) from None
 
 
-def _read_zip(path: Path, file: BinaryIO) -> TorchFile:
+def _read_zip(file: BinaryIO) -> TorchFile:
     size = file.seek(0, os.SEEK_END)
     _check_directory(file, size)
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
-        _check_entries(archive, entries, size)
-        name = next((name for name in entries if name.endswith("/data.pkl")), None)
-        if name is None:
-            raise ValueError("it is a zip archive, but not one that torch.save wrote")
-        root = name.removesuffix("data.pkl")
-        if f"{root}constants.pkl" in entries:
-            raise ValueError("it is a TorchScript archive; save its state_dict() with torch.save")
-        order = entries.get(f"{root}byteorder")
-        if order is not None and archive.read(order) != b"little":
-            raise ValueError("its numbers are big-endian")
-        if entries[name].file_size > MAX_PICKLE_BYTES:
-            raise ValueError(f"its pickle has {entries[name].file_size:,} bytes; at most {MAX_PICKLE_BYTES:,} are read")
-        content = read_pickle(io.BytesIO(archive.read(name)))
-    # with torch.serialization.set_crc32_options(False) all CRCs of storages are 0
-    has_crc = any(entry.CRC for name, entry in entries.items() if name.startswith(f"{root}data/"))
-    return TorchFile(content, lambda key: _span(path, entries[f"{root}data/{key}"], has_crc=has_crc))
+        _check_entries(archive.infolist(), entries, size)
+    name = next((name for name in entries if name.endswith("/data.pkl")), None)
+    if name is None:
+        raise ValueError("it is a zip archive, but not one that torch.save wrote")
+    root = name.removesuffix("data.pkl")
+    if f"{root}constants.pkl" in entries:
+        raise ValueError("it is a TorchScript archive; save its state_dict() with torch.save")
+    if entries[name].file_size > MAX_PICKLE_BYTES:
+        raise ValueError(f"its pickle has {entries[name].file_size:,} bytes; at most {MAX_PICKLE_BYTES:,} are read")
+    has_crc = any(
+        entry.CRC for entry in entries.values()
+    )  # torch.serialization.set_crc32_options(False) leaves all at 0
+    spans = {name: _span(file, entry, size, has_crc=has_crc) for name, entry in entries.items()}
+    order = spans.get(f"{root}byteorder")
+    if order is not None and _bytes(file, order) != b"little":
+        raise ValueError("its numbers are big-endian")
+    return TorchFile(read_pickle(io.BytesIO(_bytes(file, spans[name]))), lambda key: spans[f"{root}data/{key}"])
+
+
+def _bytes(file: BinaryIO, span: Span) -> bytes:
+    file.seek(span.begin)
+    found = file.read(span.size)
+    if span.crc is not None and zlib.crc32(found) != span.crc:
+        raise ValueError("a checksum is wrong: the file is damaged; copy or download it again")
+    return found
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:
@@ -93,28 +102,27 @@ def _check_directory(file: BinaryIO, size: int) -> None:
         raise ValueError(f"its directory has {directory:,} bytes; at most {_MAX_DIRECTORY_BYTES:,} are read")
 
 
-def _check_entries(archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], size: int) -> None:
-    if len(archive.infolist()) > _MAX_ENTRIES:
-        raise ValueError(f"it has {len(archive.infolist()):,} entries; at most {_MAX_ENTRIES:,} are read")
-    if len(entries) != len(archive.infolist()):
+def _check_entries(listed: Sequence[zipfile.ZipInfo], entries: Mapping[str, zipfile.ZipInfo], size: int) -> None:
+    if len(listed) > _MAX_ENTRIES:
+        raise ValueError(f"it has {len(listed):,} entries; at most {_MAX_ENTRIES:,} are read")
+    if len(entries) != len(listed):
         raise ValueError("two of its entries have the same name")
-    for entry in entries.values():
+    for entry in listed:
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise ValueError(
                 f"its entry {entry.filename[:80]!r} is compressed, which torch.save never does; "
                 "unpack it and pack it again with zip -0"
             )
-    if sum(entry.file_size for entry in entries.values()) > size:
+    if sum(entry.file_size for entry in listed) > size:
         raise ValueError("its entries claim more bytes than the file has")
 
 
-def _span(path: Path, entry: zipfile.ZipInfo, *, has_crc: bool) -> Span:
+def _span(file: BinaryIO, entry: zipfile.ZipInfo, size: int, *, has_crc: bool) -> Span:
     """Where the bytes of a stored entry begin: after the local header, whose lengths may differ from the directory's."""
-    with path.open("rb") as file:
-        file.seek(entry.header_offset)
-        signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    file.seek(entry.header_offset)
+    signature, name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     begin = entry.header_offset + _LOCAL_HEADER.size + name + extra
-    if signature != b"PK\x03\x04" or begin + entry.file_size > path.stat().st_size:
+    if signature != b"PK\x03\x04" or begin + entry.file_size > size:
         raise ValueError(f"its entry {entry.filename[:80]!r} is not where the directory says")
     return Span(begin, entry.file_size, entry.CRC if has_crc else None)
 
