@@ -89,8 +89,9 @@ def beton(folder: Path, gene: Any) -> Target:
 
 def sidecar(folder: Path, gene: Any) -> Target:
     values = {
-        "format_version": 1, "samples": 4, "classes": ["a", "b"], "max_resolution": None, "write_mode": "jpg",
-        "quality": 90, "bytes": 3, "source": "x", "skipped": [],
+        "format_version": 2, "samples": 4, "classes": ["a", "b"], "max_resolution": None, "write_mode": "jpg",
+        "quality": 90, "bytes": 3, "source": "x", "skipped": [], "exif_orientation": True, "mode_reason": "x",
+        "compared": 4, "listing": "x", "times": "x", "pair": "x",
     }  # fmt: skip
     written(folder / "z.beton", b"abc")
 

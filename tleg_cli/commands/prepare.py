@@ -1,16 +1,20 @@
 """`tleg prepare`: images into the files that FFCV reads fast."""
 
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tleg_cli.commands import _options as o
 
+if TYPE_CHECKING:
+    from tleg_cli.data.ffcv.prepare import Prepared
+
 
 class WriteMode(str, Enum):
-    """How pixels stand in the file."""
+    """How pixels are stored."""
 
     auto = "auto"
     jpg = "jpg"
@@ -18,34 +22,40 @@ class WriteMode(str, Enum):
 
 
 def prepare(
-    source: Annotated[str, typer.Argument(help="A folder with train/ and val/, or a source's name, as digits.")],
+    source: Annotated[
+        str, typer.Argument(help="A folder with train/ and val/, or the name of a source, such as digits.")
+    ],
     out: Annotated[Path, typer.Argument(help="The folder for train.beton and val.beton.")],
     max_resolution: Annotated[
         int | None, typer.Option("--max-resolution", min=1, help="Shrink images whose longer side has more pixels.")
     ] = None,
-    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="Of JPEG.")] = 90,
+    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="JPEG quality.")] = 90,
     write_mode: Annotated[
-        WriteMode, typer.Option("--write-mode", help="auto: raw up to 64 pixels, else jpg.")
+        WriteMode, typer.Option("--write-mode", help="auto: raw if images have at most 64 x 64 pixels on average.")
     ] = WriteMode.auto,
+    exif_orientation: Annotated[bool, typer.Option(help="Turn photographs upright as their EXIF data say.")] = True,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out images that can't be read; they are listed.")
+        bool, typer.Option("--skip-bad", help="Leave out images that can't be read, and list them.")
     ] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
-    force: Annotated[bool, typer.Option("--force", help="Write again what is there already.")] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes that read images.")] = 2,
+    force: Annotated[bool, typer.Option("--force", help="Write both files again, even if they exist.")] = False,
     json: o.Json = False,
 ) -> None:
-    """Write a data set as train.beton and val.beton, checked by decoding them again.
+    """Write a data set as train.beton and val.beton, and compare both with the source.
+
+    An interrupted call continues when the same command is run again.
 
     Example: tleg prepare /data/imagenet /fast/imagenet --max-resolution 500
     """
     from dataclasses import asdict
 
+    from tleg_cli.commands._stopping import stoppable
     from tleg_cli.data.ffcv.prepare import prepare_folder
     from tleg_cli.report.bar import work_bar
-    from tleg_cli.report.summary import print_json, print_table
+    from tleg_cli.report.summary import print_json
 
-    with work_bar() as progress:
-        written = prepare_folder(
+    with stoppable("nothing incomplete was kept; run the same command again to continue"), work_bar() as progress:
+        prepared = prepare_folder(
             source,
             out,
             write_mode=write_mode.value,
@@ -55,22 +65,35 @@ def prepare(
             skip_bad=skip_bad,
             force=force,
             progress=progress,
+            exif_orientation=exif_orientation,
         )
     if json:
-        print_json({split: asdict(sidecar) for split, sidecar in written.items()})
-        return
+        print_json({split: {**asdict(one.sidecar), "kept": one.kept} for split, one in prepared.items()})
+    else:
+        _show(source, out, prepared)
+    for one in prepared.values():
+        for name in one.sidecar.skipped:
+            typer.echo(f"skipped {name}", err=True)
+
+
+def _show(source: str, out: Path, prepared: "Mapping[str, Prepared]") -> None:
+    from tleg_cli.report.summary import print_table
+
     rows = [
         [
             split,
-            f"{one.samples:,}",
-            str(len(one.classes)),
-            one.write_mode,
-            f"{one.bytes / 1e6:,.1f} MB",
-            str(len(one.skipped)),
+            f"{one.sidecar.samples:,}",
+            str(len(one.sidecar.classes)),
+            one.sidecar.write_mode,
+            f"{one.sidecar.bytes / 1e6:,.1f} MB",
+            "all" if one.sidecar.compared == one.sidecar.samples else f"{one.sidecar.compared:,}",
+            str(len(one.sidecar.skipped)),
+            "kept" if one.kept else "new",
         ]
-        for split, one in written.items()
+        for split, one in prepared.items()
     ]
-    print_table(f"{source} -> {out}", ["split", "images", "classes", "mode", "size", "skipped"], rows)
-    for one in written.values():
-        for name in one.skipped:
-            typer.echo(f"skipped {name}", err=True)
+    columns = ["split", "images", "classes", "mode", "size", "compared", "skipped", "file"]
+    print_table(f"{source} -> {out}", columns, rows)
+    train = prepared["train"].sidecar
+    if train.mode_reason:
+        typer.echo(f"mode {train.write_mode}: {train.mode_reason}", err=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from tleg_cli import plugin_manager
 from tleg_cli.data.folders import class_folders, list_split, split_folders
+from tleg_cli.data.reopened import safe_to_fork
 from tleg_cli.data.source import ArraySplit, FileSplit
 from tleg_cli.errors import DataError, did_you_mean
 from tleg_cli.files import special_file
@@ -71,7 +73,7 @@ def _from_plugin(scheme: str, opener: Callable[[str], Source], rest: str) -> Sou
     source = opener(rest)
     if not isinstance(source, Source):
         raise DataError(f"the plugin source {scheme!r} returned {source!r}, which is not a tleg_cli.hookspecs.Source")
-    return source
+    return replace(source, train=partial(safe_to_fork, source.train), val=partial(safe_to_fork, source.val))
 
 
 def _digits() -> Source:

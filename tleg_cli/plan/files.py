@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tleg_cli.data.ffcv.prepare import RAW_UP_TO, usual_mode
+from tleg_cli.data.ffcv.codec import WriteOptions
+from tleg_cli.data.ffcv.file import beton_bytes
 from tleg_cli.data.ffcv.sidecar import BETON, SPLITS
-from tleg_cli.data.ffcv.write import WriteOptions
+from tleg_cli.data.ffcv.write_mode import RAW_UP_TO, choose_mode
 from tleg_cli.data.source import FileSplit
 from tleg_cli.hookspecs import Split
 from tleg_cli.plan.count import Counted, count_images
@@ -17,7 +18,7 @@ WRITTEN = "of the files that are there"
 UNKNOWN = "no file is there, and nothing tells how large it would become"
 RAW = f"images of up to {RAW_UP_TO} pixels are written without compression"
 ESTIMATED = (
-    "estimated, the image files' own in FFCV's whole pages: `tleg prepare` writes each image as JPEG again, "
+    "estimated from the image files' own sizes: `tleg prepare` writes each image as JPEG again, "
     f"of quality {WriteOptions.quality} and not shrunk unless told otherwise"
 )
 
@@ -44,16 +45,10 @@ def _estimate(train: Split, val: Split) -> Betons:
     sizes = [size for size in (_files_bytes(train), _files_bytes(val)) if size is not None]
     if len(sizes) < 2:
         return Betons()
-    if usual_mode(train, None) == "raw":  # what `--write-mode auto` would choose
+    if choose_mode(train, None).mode == "raw":  # what `--write-mode auto` would choose
         return Betons(what=RAW)
     rest = f"; 1 of {_every(train)} was looked at" if _every(train) > 1 else ""
-    return Betons(_in_pages(sizes[0], len(train)), _in_pages(sizes[1], len(val)), ESTIMATED + rest)
-
-
-def _in_pages(size: int, images: int) -> int:
-    """What FFCV's writer makes of it: a page for the head of the file, then whole ones."""
-    page = WriteOptions().page(images)
-    return page * (1 + -(-size // page))
+    return Betons(beton_bytes(len(train), sizes[0]), beton_bytes(len(val), sizes[1]), ESTIMATED + rest)
 
 
 def _every(split: Split) -> int:

@@ -19,7 +19,7 @@ from tleg_cli.data.ffcv.guard import (
     warn_if_larger_than_memory,
 )
 from tleg_cli.data.ffcv.sidecar import Sidecar
-from tleg_cli.errors import DataError
+from tleg_cli.data.ffcv.verify import check_against_sidecar
 
 if TYPE_CHECKING:
     from tleg_cli.config import DataSection
@@ -65,8 +65,7 @@ def open_beton(file: Path, sidecar: Sidecar, rule: CropRule, order: Order, data:
     from tleg_cli.data.ffcv.views import centre_views, random_views
 
     beton = read_beton(file)
-    if len(beton.labels) != sidecar.samples or beton.labels.max() >= len(sidecar.classes):
-        raise DataError(f"{file} isn't what its .json says; write both again with `tleg prepare`")
+    check_against_sidecar(beton, sidecar)
     warn_if_larger_than_memory(file)
     threads = usable_threads(data.workers)
     decode = random_views(beton, rule, threads) if rule.scale else centre_views(beton, rule, data, threads)

@@ -14,7 +14,8 @@ from PIL import Image
 
 from tleg_cli.data.batches import INDEX_BITS, INDEX_MASK
 from tleg_cli.data.crops import CropRule, centre_crop, flipped
-from tleg_cli.data.ffcv.file import Beton, decode_image
+from tleg_cli.data.ffcv.codec import decode
+from tleg_cli.data.ffcv.file import Beton
 from tleg_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def centre_views(beton: Beton, rule: CropRule, data: DataSection, threads: int) 
     pool = ThreadPoolExecutor(threads)  # ends with the loader; decoding and resizing give up Python's lock
 
     def view(code: int, file: Any) -> np.ndarray:
-        pixels = decode_image(beton, file, code & INDEX_MASK)
+        pixels = decode(beton, file, code & INDEX_MASK)
         if pixels is None:
             raise _damaged(beton, code & INDEX_MASK)
         square = np.asarray(centre(Image.fromarray(pixels)))
