@@ -1,5 +1,6 @@
-"""`tleg compare`: what a learngene buys."""
+"""`tleg compare`: what a learngene saves."""
 
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -22,25 +23,26 @@ def compare(
 ) -> None:
     """Compare descendants with the same networks from scratch: a table, summary.json and a plot.
 
+    The three runs must belong together: the family must come from the learngene of --aux, and both families must have
+    the same depths, backbone, classes and data.
+
     Example: tleg compare --aux runs/aux --family runs/des --scratch runs/des-scratch --out runs
     """
-    from tleg_cli.errors import TlegError
-    from tleg_cli.report.family import compare_families, plot_comparison, print_comparison
-    from tleg_cli.report.summary import print_json
-    from tleg_cli.training.run_folder import read_summary, write_summary
+    from tleg_cli.errors import ConfigError
+    from tleg_cli.inspect.comparison import check_output, compare_runs
+    from tleg_cli.report.comparison import plot_comparison, print_comparison
+    from tleg_cli.report.output import print_json
+    from tleg_cli.training.run_folder import write_summary
 
-    summaries = []
-    for folder in (aux, family, scratch):
-        found = read_summary(folder / "summary.json")
-        if found is None:
-            raise TlegError(f"{folder} holds no finished run (no summary.json); run its command again to finish it")
-        summaries.append(found)
-    summary = compare_families(*summaries)
+    if seconds is not None and not 0 <= seconds < inf:
+        raise ConfigError(f"--seconds {seconds} is not a duration; give a number of seconds")
+    check_output(out, (aux, family, scratch))
+    comparison = compare_runs(aux, family, scratch)
     if seconds is not None:
-        summary["seconds"] = seconds
-    write_summary(out / "summary.json", summary)
-    plot_comparison(summary, out / "comparison.png")
+        comparison["seconds"] = seconds
+    write_summary(out / "summary.json", comparison)
+    plot_comparison(comparison, out / "comparison.png")
     if json:
-        print_json(summary)
+        print_json(comparison)
     else:
-        print_comparison(summary)
+        print_comparison(comparison)

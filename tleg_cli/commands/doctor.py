@@ -18,7 +18,7 @@ def doctor(
 
     Example: tleg doctor /fast/imagenet/train.beton
     """
-    from tleg_cli.report.summary import print_facts, print_json
+    from tleg_cli.report.output import print_facts, print_json
 
     if file is None:
         from tleg_cli.inspect.machine import machine_facts

@@ -42,7 +42,7 @@ def evaluate(
     """
     from tleg_cli.errors import ConfigError
     from tleg_cli.launch.processes import Processes
-    from tleg_cli.report.summary import print_facts, print_json
+    from tleg_cli.report.output import print_facts, print_json
 
     if split not in ("val", "train"):
         raise ConfigError(f"--split {split!r} is unknown; write val or train")

@@ -31,7 +31,7 @@ def expand(
     from tleg_cli.learngene.file import read_learngene
     from tleg_cli.models.branches import reread
     from tleg_cli.models.grow import grow
-    from tleg_cli.report.summary import print_json, print_table
+    from tleg_cli.report.output import print_json, print_table
 
     depths = parse_depths(depth)
     gene = reread(read_learngene(learngene, plugin_manager.bases()), positions, step)

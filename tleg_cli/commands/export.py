@@ -26,7 +26,7 @@ def export(
     from tleg_cli.errors import ConfigError, TlegError
     from tleg_cli.learngene.file import read_learngene
     from tleg_cli.learngene.reference import write_reference
-    from tleg_cli.report.summary import print_facts, print_json
+    from tleg_cli.report.output import print_facts, print_json
 
     if format != "reference":
         raise ConfigError(f"--format {format!r} is unknown; write --format reference")

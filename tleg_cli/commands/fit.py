@@ -36,7 +36,7 @@ def fit(
     from tleg_cli.learngene.file import write_learngene
     from tleg_cli.models.fit_checkpoint import fit_file, fit_report, option_values
     from tleg_cli.report.fit_table import print_fit
-    from tleg_cli.report.summary import print_json
+    from tleg_cli.report.output import print_json
 
     if learngene.exists() and not force:
         raise TlegError(f"{learngene} is there already; choose another name, or replace it with --force")

@@ -30,7 +30,7 @@ def import_reference(
     from tleg_cli.learngene.depths import format_depth
     from tleg_cli.learngene.file import write_learngene
     from tleg_cli.learngene.reference import read_reference
-    from tleg_cli.report.summary import print_facts, print_json
+    from tleg_cli.report.output import print_facts, print_json
 
     if learngene.exists() and not force:
         raise TlegError(f"{learngene} is there already; choose another name, or replace it with --force")

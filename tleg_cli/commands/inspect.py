@@ -62,7 +62,7 @@ def inspect(
 
         write_plots(document, png)
     if json:
-        from tleg_cli.report.summary import print_json
+        from tleg_cli.report.output import print_json
 
         print_json(document)
     else:

@@ -36,8 +36,8 @@ def plan(
     """
     from tleg_cli.config_file import load_config
     from tleg_cli.learngene.depths import parse_depths
+    from tleg_cli.report.output import print_json
     from tleg_cli.report.plan_table import counting, print_plan
-    from tleg_cli.report.summary import print_json
 
     weights, model = teacher_option(teacher)
     config = load_config(preset, settings or (), data__path=data, teacher__weights=weights, teacher__model=model)

@@ -23,7 +23,7 @@ def plugins(context: typer.Context, json: o.Json = False) -> None:
     """
     from tleg_cli.hookspecs import API_VERSION
     from tleg_cli.plugin_manager import survey
-    from tleg_cli.report.summary import print_json
+    from tleg_cli.report.output import print_json
 
     own: Collection[str] = getattr(context.parent and context.parent.command, "commands", ())
     reports = survey(own)
@@ -34,7 +34,7 @@ def plugins(context: typer.Context, json: o.Json = False) -> None:
 
 
 def _print(reports: "Collection[PluginReport]") -> None:
-    from tleg_cli.report.summary import print_table
+    from tleg_cli.report.output import print_table
 
     rows = [[r.name, r.version, ", ".join(sorted(r.hooks)) or "-", r.source] for r in reports]
     print_table("plugins", ["name", "version", "hooks", "from"], rows)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tleg_cli.commands import _options as o
+from tleg_cli.errors import printable
 
 if TYPE_CHECKING:
     from tleg_cli.data.ffcv.prepare import Prepared
@@ -52,7 +53,7 @@ def prepare(
     from tleg_cli.commands._stopping import stoppable
     from tleg_cli.data.ffcv.prepare import prepare_folder
     from tleg_cli.report.bar import work_bar
-    from tleg_cli.report.summary import print_json
+    from tleg_cli.report.output import print_json
 
     with stoppable("nothing incomplete was kept; run the same command again to continue"), work_bar() as progress:
         prepared = prepare_folder(
@@ -73,11 +74,11 @@ def prepare(
         _show(source, out, prepared)
     for one in prepared.values():
         for name in one.sidecar.skipped:
-            typer.echo(f"skipped {name}", err=True)
+            typer.echo(f"skipped {printable(name)}", err=True)
 
 
 def _show(source: str, out: Path, prepared: "Mapping[str, Prepared]") -> None:
-    from tleg_cli.report.summary import print_table
+    from tleg_cli.report.output import print_table
 
     rows = [
         [
@@ -96,4 +97,4 @@ def _show(source: str, out: Path, prepared: "Mapping[str, Prepared]") -> None:
     print_table(f"{source} -> {out}", columns, rows)
     train = prepared["train"].sidecar
     if train.mode_reason:
-        typer.echo(f"mode {train.write_mode}: {train.mode_reason}", err=True)
+        typer.echo(printable(f"mode {train.write_mode}: {train.mode_reason}"), err=True)

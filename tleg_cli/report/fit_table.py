@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tleg_cli.report.inspect_tables import percent
-from tleg_cli.report.summary import print_table
+from tleg_cli.report.output import print_table
+from tleg_cli.report.units import percent
 
 
 def print_fit(report: Mapping[str, Any], checkpoint: Path) -> None:

@@ -11,6 +11,7 @@ import jinja2
 
 from tleg_cli import __version__
 from tleg_cli.files import write_text
+from tleg_cli.report.output import shown
 from tleg_cli.report.page_view import view
 
 _FOLDER = resources.files("tleg_cli.report")
@@ -19,8 +20,8 @@ _FOLDER = resources.files("tleg_cli.report")
 def write_page(document: Mapping[str, Any], path: Path) -> None:
     """Writes `path` atomically. document: what inspect_files() gives, also without measured values.
 
-    Names in a weights file are anybody's text: everything is escaped, and the page may load and send nothing.
-    Raises TlegError where the system refuses.
+    Names in a weights file can be any text: everything is escaped, and the page can neither load nor send anything.
+    Raises TlegError if the file can't be written.
     """
     write_text(path, page(document))
 
@@ -34,7 +35,7 @@ def page(document: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    files = [view(file) for file in document["files"]]
+    files = [view(file) for file in shown(document["files"])]
     return environment.get_template("inspect.html").render(
         files=files,
         version=__version__,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tleg_cli.files import atomic_file
-from tleg_cli.report.inspect_tables import percent
+from tleg_cli.report.output import shown
 from tleg_cli.report.page_shapes import merged_counts
+from tleg_cli.report.units import percent
 
 Entry = Mapping[str, Any]
 GREEN, SOFT = "#0b6e4f", "#8a8f98"
@@ -25,8 +26,9 @@ def write_plots(document: Mapping[str, Any], folder: Path) -> list[Path]:
 
     matplotlib.use("Agg")
     written: list[Path] = []
-    names = [re.sub(r"[^\w.-]", "_", Path(file["file"]).stem) or "file" for file in document["files"]]
-    for index, (name, file) in enumerate(zip(names, document["files"], strict=True)):
+    matplotlib.rcParams["text.parse_math"] = False  # names in a file may hold dollar signs
+    names = [_plain_name(file["file"]) for file in document["files"]]
+    for index, (name, file) in enumerate(zip(names, shown(document["files"]), strict=True)):
         own = name if names.count(name) == 1 else f"{name}-{index + 1}"
         for kind, draw in (
             ("linearity", _linearity),
@@ -39,6 +41,12 @@ def write_plots(document: Mapping[str, Any], folder: Path) -> list[Path]:
                 written.append(folder / f"{own}-{kind}.png")
                 _save(figure, written[-1])
     return written
+
+
+def _plain_name(path: str) -> str:
+    """Of a file, as the beginning of other names: short enough for them, and without characters that need quoting."""
+    plain = re.sub(r"[^\w.-]", "_", Path(path).stem) or "file"
+    return plain.encode()[:200].decode(errors="ignore")
 
 
 def _save(figure: Any, path: Path) -> None:

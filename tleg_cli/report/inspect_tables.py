@@ -6,9 +6,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from tleg_cli.report.output import result_console, shown
+from tleg_cli.report.units import number, percent, shape, short, signed, size
 
 Entry = Mapping[str, Any]
 GOOD = "bold green"  # above what chance gives
@@ -18,9 +20,8 @@ AGAINST_WORDS = (("missing", "only there"), ("added", "only here"), ("reshaped",
 
 def print_inspection(document: Entry, *, tensors: bool) -> None:
     """Every file of the document on stdout."""
-    wide = None if sys.stdout.isatty() else 200  # into a pipe or a file nothing is cut off
-    console = Console(width=wide, highlight=False)
-    for index, file in enumerate(document["files"]):
+    console = result_console(width=None if sys.stdout.isatty() else 200)
+    for index, file in enumerate(shown(document["files"])):
         if index:
             console.print()
         for part in _file(file, tensors=tensors):
@@ -140,7 +141,7 @@ def _family(file: Entry) -> list[Any]:
 def _shapes(file: Entry) -> Table:
     table = _table("tensor", "shape", "dtype", "parameters")
     for entry in file["tensors"]:
-        table.add_row(entry["name"], shape(entry), entry["dtype"], f"{entry['parameters']:,}")
+        table.add_row(entry["name"], shape(entry["shape"]), entry["dtype"], f"{entry['parameters']:,}")
     return table
 
 
@@ -151,7 +152,7 @@ def _tensors(file: Entry) -> Table:
         if "mean" not in entry:
             return _shapes(file)
         odd = [str(entry["nan"] or ""), str(entry["inf"] or "")]
-        table.add_row(entry["name"], shape(entry), *(number(entry[key]) for key in keys), *odd)
+        table.add_row(entry["name"], shape(entry["shape"]), *(number(entry[key]) for key in keys), *odd)
     return table
 
 
@@ -193,43 +194,7 @@ def _count(entry: Entry, times: int) -> str:
     return f"{entry['parameters'] * times:,}" if "parameters" in entry else ""
 
 
-def number(value: float | None) -> str:
-    """Three digits that count."""
-    if value is None:
-        return "-"
-    if value == 0 or 1e-3 <= abs(value) < 1e4:
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    return f"{value:.1e}"
-
-
-def signed(value: float | None) -> str:
-    """A cosine."""
-    return "-" if value is None else f"{value:+.3f}"
-
-
-def percent(value: float | None) -> str:
-    """A share."""
-    return "-" if value is None else f"{round(100 * value, 1) + 0.0:.1f} %"  # no -0.0
-
-
 def r2(entry: Entry) -> Text:
     """A share, marked where hardly another order of the layers does as well."""
     beyond = entry["r2"] is not None and entry["p"] is not None and entry["p"] < 0.05
     return Text(percent(entry["r2"]) + (" *" if beyond else "  "), style=GOOD if beyond else "")
-
-
-def short(count: int) -> str:
-    """15.7 M."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return str(count)
-
-
-def size(count: int) -> str:
-    """Bytes as people say them."""
-    return f"{short(count)}B" if count >= 1000 else f"{count} B"
-
-
-def shape(entry: Entry) -> str:
-    return "x".join(map(str, entry["shape"])) or "scalar"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tleg_cli.report import page_shapes
-from tleg_cli.report.inspect_tables import number, percent, signed
+from tleg_cli.report.units import number, percent, signed
 
 Entry = Mapping[str, Any]
 

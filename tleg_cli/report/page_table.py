@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tleg_cli.inspect.choice import linear_r2
-from tleg_cli.report.inspect_tables import number, percent, shape
 from tleg_cli.report.page_shapes import spark
+from tleg_cli.report.units import number, percent, shape
 
 _SHAPE = (("layer", "layer"), ("shape", "shape"), ("dtype", "dtype"), ("parameters", "parameters"))
 _MEASURED = (
@@ -36,7 +36,7 @@ def _cell(key: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """by: a number, or a text for what is no number, or "" for what there isn't."""
     value = values.get(key)
     if key == "shape":
-        return {"text": shape(values), "by": _product(values["shape"])}
+        return {"text": shape(values["shape"]), "by": _product(values["shape"])}
     if key == "dtype":
         return {"text": value, "by": value}
     if value is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tleg_cli.report.inspect_tables import AGAINST_WORDS, number, percent, shape, short, signed, size
+from tleg_cli.report.inspect_tables import AGAINST_WORDS
 from tleg_cli.report.page_layers import basis_of, cards, heats, norms, ridges, share_of, thetas
 from tleg_cli.report.page_shapes import trajectory
 from tleg_cli.report.page_table import table
+from tleg_cli.report.units import number, percent, shape, short, signed, size
 
 Entry = Mapping[str, Any]
 
@@ -148,5 +149,5 @@ def _against(against: Entry | None) -> dict[str, Any] | None:
 def _odd(one: Any) -> str:
     if isinstance(one, str):
         return one
-    here, there = (shape({"shape": one[side]}) for side in ("here", "there"))
+    here, there = (shape(one[side]) for side in ("here", "there"))
     return f"{one['name']}: {here} here, {there} there"

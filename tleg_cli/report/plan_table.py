@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from tleg_cli.report.summary import print_facts, print_table
+from tleg_cli.report.output import print_facts, print_line, print_table
+from tleg_cli.report.units import count_of, millions, size
 
 COLUMNS = (
     "network", "parameters", "GMACs", "epochs", "steps in all", "images", "batch", "lr", "PMACs in all", "memory", "result",
@@ -31,28 +32,28 @@ def print_plan(plan: Mapping[str, Any]) -> None:
     """The trainings, the family's sums, the disk, what is missing and what can't work."""
     data = plan["data"]
     where = f"{data['path']}: " if data["kind"] != "assumed" else "as if the data were there: "
-    counts = f"{some(data['train'], 'image')} to train, {data['val']:,} to score, {some(data['classes'], 'class', 'classes')}"
-    title = f"{where}{counts}; {some(plan['processes'], 'process', 'processes')}"
+    counts = f"{count_of(data['train'], 'image')} to train, {data['val']:,} to score, {count_of(data['classes'], 'class', 'classes')}"
+    title = f"{where}{counts}; {count_of(plan['processes'], 'process', 'processes')}"
     print_table(title, COLUMNS, [_row(one) for one in (plan["teacher"], plan["aux"], *plan["descendants"])])
-    print()
+    print_line()
     print_facts("the family, beside each network from scratch", _sums(plan["family"]))
-    print()
+    print_line()
     print_facts("on the disk", _files(data["betons"], plan["disk"]))
-    print("\nMemory is for each process: weights, gradients, AdamW, averages and what the backward pass keeps, without")
-    print("what CUDA and its allocator take beside. PMACs count training alone; a backward pass is two forward ones.")
+    print_line()
+    print_line(
+        "Memory is for each process: weights, gradients, AdamW, averages and what the backward pass keeps, without"
+    )
+    print_line(
+        "what CUDA and its allocator take beside. PMACs count training alone; a backward pass is two forward ones."
+    )
     for line in plan["missing"]:
-        print(f"missing: {line}")
+        print_line(f"missing: {line}")
     for line in plan["problems"]:
-        print(f"can't work: {line}")
-
-
-def some(count: int, one: str, many: str = "") -> str:
-    """`1 image`, `1,297 images`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+        print_line(f"can't work: {line}")
 
 
 def _row(one: Mapping[str, Any]) -> list[str]:
-    start = [one["network"], f"{one['parameters'] / 1e6:.3f} M", f"{one['macs'] / 1e9:.3f}"]
+    start = [one["network"], millions(one["parameters"]), f"{one['macs'] / 1e9:.3f}"]
     if "steps" not in one:  # a teacher that comes trained
         return start + [""] * (len(COLUMNS) - len(start))
     return [
@@ -69,13 +70,8 @@ def _row(one: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def size(count: float) -> str:
-    """Bytes for a person: 17.2 MB, 4.31 GB."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
 def _files(betons: Mapping[str, Any], disk: Mapping[str, Any]) -> dict[str, str]:
-    each = some(disk["trainings"], "training")
+    each = count_of(disk["trainings"], "training")
     kept = disk["checkpoints_kept_of_each"]
     known = betons["train_bytes"] is not None
     return {
@@ -97,6 +93,6 @@ def _sums(family: Mapping[str, Any]) -> dict[str, str]:
         f"{family['times_fewer_macs']:.2f}x",
         "stored": f"{family['stored_parameters'] / 1e6:.3f} M parameters against {family['parameters_of_all'] / 1e6:.3f} M: "
         f"{family['times_fewer_parameters']:.1f}x",
-        "pre-training": f"{some(family['pretraining_epochs'], 'epoch')} against {family['scratch_epochs']:,}: "
+        "pre-training": f"{count_of(family['pretraining_epochs'], 'epoch')} against {family['scratch_epochs']:,}: "
         f"{family['times_less_pretraining']:.2f}x",
     }
