@@ -56,7 +56,7 @@ def top1_on_both(root: Path) -> tuple[float, float, int]:
     from tests.tiny import ALONE, Onlooker
     from tleg_cli.config_file import load_config
     from tleg_cli.training.evaluate_file import Evaluation, evaluate_file
-    from tleg_cli.training.stages import train_teacher
+    from tleg_cli.training.train_teacher import train_teacher
 
     folder = write_pieces(root / "pieces", train=24, val=64, size=(160, 120))
     betons = prepare(folder, root / "betons", write_mode="jpg", max_resolution=None)

@@ -12,7 +12,7 @@ from torch import device as torch_device
 from tleg_cli.config import Config
 from tleg_cli.config_file import load_config
 from tleg_cli.training.distributed import World
-from tleg_cli.training.optim import Plan
+from tleg_cli.training.optim import Budget
 
 SETTINGS = (
     "backbone.options={img_size: 8, patch_size: 2, embed_dim: 16, num_heads: 2}",
@@ -45,7 +45,7 @@ def as_options(*settings: str) -> list[str]:
 
 
 class Onlooker:
-    """A Watch that remembers, and that may act after a step."""
+    """An Observer that remembers, and that may act after a step."""
 
     def __init__(self, after_step: Callable[[int], Any] = lambda step: None):
         self.after_step = after_step
@@ -55,8 +55,8 @@ class Onlooker:
         self.records: list[dict[str, Any]] = []
         self.said: list[str] = []
 
-    def start(self, plan: Plan, done: int) -> None:
-        self.plan = plan
+    def start(self, budget: Budget, done: int) -> None:
+        self.budget = budget
 
     def step(self, step: int, loss: Tensor, lr: float) -> None:
         self.steps.append(step)

@@ -17,7 +17,7 @@ from tests.tiny import ALONE, Onlooker, tiny_config
 from tleg_cli.errors import TlegError
 from tleg_cli.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from tleg_cli.training.run_folder import RunFolder, write_metrics
-from tleg_cli.training.stages import train_teacher
+from tleg_cli.training.train_teacher import train_teacher
 
 
 @contextlib.contextmanager

@@ -58,7 +58,7 @@ def checkpoint(folder: Path, gene: Any) -> Target:
 def run_folder(folder: Path, gene: Any) -> Target:
     """`tleg verify` on a run with one damaged file."""
     from tests.tiny import ALONE, Onlooker, tiny_config
-    from tleg_cli.training.stages import train_teacher
+    from tleg_cli.training.train_teacher import train_teacher
 
     run = folder / "teacher"
     if not run.exists():

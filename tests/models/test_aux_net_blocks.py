@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tleg_cli.errors import PluginError
-from tleg_cli.models.aux_net import run
+from tleg_cli.models.aux_net import call_with
 from tleg_cli.models.shells import take_out_blocks
 
 
@@ -39,13 +39,13 @@ def test_with_its_weights_back_it_is_the_same_network(vit, images):
     with torch.no_grad():
         before = vit(images)
         take_out_blocks(vit, ["blocks"])
-        assert torch.equal(run(vit, weights, images), before)
+        assert torch.equal(call_with(vit, weights, images), before)
 
 
 def test_nothing_stays_behind_after_a_forward_pass(vit, images):
     weights = dict(vit.state_dict())
     take_out_blocks(vit, ["blocks"])
-    run(vit, weights, images)
+    call_with(vit, weights, images)
     assert not [name for name, _ in vit.named_parameters() if name.startswith("blocks.")]
 
 

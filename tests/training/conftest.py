@@ -6,7 +6,7 @@ import pytest
 
 from tests.data.conftest import prepare
 from tests.tiny import ALONE, Onlooker, tiny_config
-from tleg_cli.training.stages import train_teacher
+from tleg_cli.training.train_teacher import train_teacher
 
 
 @pytest.fixture(scope="session")

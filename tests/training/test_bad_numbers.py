@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 
 from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
 from tleg_cli.errors import ConfigError, TlegError
-from tleg_cli.training import stages
+from tleg_cli.training import train_teacher as teacher_training
 from tleg_cli.training.checkpoint import newest_checkpoint
 from tleg_cli.training.health import is_bad
 from tleg_cli.training.losses import label_loss
-from tleg_cli.training.stages import train_teacher
 from tleg_cli.training.state import _refuse_bad_weights
+from tleg_cli.training.train_teacher import train_teacher
 
 Loss = Callable[..., torch.Tensor]
 
@@ -39,7 +39,7 @@ def train(tmp_path, monkeypatch):
     """train(loss, setting, ...): a teacher with batch norm, whose statistics move in the forward pass."""
 
     def run(loss: Loss, *settings: str, out: str = "run", onlooker: Onlooker | None = None) -> Onlooker:
-        monkeypatch.setattr(stages, "label_loss", loss)
+        monkeypatch.setattr(teacher_training, "label_loss", loss)
         look = onlooker or Onlooker()
         train_teacher(tiny_config("teacher.recipe.epochs=2", *settings), tmp_path / out, ALONE, look)
         return look

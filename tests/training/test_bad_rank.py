@@ -17,7 +17,7 @@ import torch
 from pathlib import Path
 from tests.tiny import Onlooker, tiny_config
 from tleg_cli.errors import TlegError
-from tleg_cli.training import stages
+from tleg_cli.training import train_teacher as teacher_training
 from tleg_cli.training.distributed import join_world
 from tleg_cli.training.losses import label_loss
 
@@ -27,12 +27,12 @@ def on_rank_1_only(logits, inputs, targets):
     bad = next(calls) == 2 and os.environ["RANK"] == "1"
     return label_loss(logits, inputs, targets) * (float("nan") if bad else 1.0)
 
-stages.label_loss = on_rank_1_only
+teacher_training.label_loss = on_rank_1_only
 look = Onlooker()
 config = tiny_config("teacher.recipe.batch_size=128", "teacher.recipe.on_nan=" + sys.argv[2])
 with join_world("cpu") as world:
     try:
-        stages.train_teacher(config, Path(sys.argv[1]), world, look)
+        teacher_training.train_teacher(config, Path(sys.argv[1]), world, look)
     except TlegError as error:
         print(error)
     print(look.steps)

@@ -4,7 +4,8 @@ import json
 
 from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
 from tleg_cli.report.summary import report_family
-from tleg_cli.training.stages import train_aux, train_descendants
+from tleg_cli.training.train_aux import train_aux
+from tleg_cli.training.train_descendants import train_descendants
 
 SETTINGS = ("descendant.epochs=1", "descendant.ema_decay=0.9", "descendant.per_depth.4.epochs=2")
 

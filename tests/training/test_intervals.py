@@ -8,7 +8,7 @@ from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
 from tests.training.test_resume import same, stop_at
 from tleg_cli.errors import ConfigError, Preempted
 from tleg_cli.training.signals import Interval
-from tleg_cli.training.stages import train_aux
+from tleg_cli.training.train_aux import train_aux
 
 
 def test_every_two_steps_and_the_weights_stay_the_same(tmp_path, teacher):

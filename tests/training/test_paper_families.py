@@ -16,7 +16,8 @@ from tleg_cli.config_file import load_config
 from tleg_cli.data.open import describe
 from tleg_cli.learngene.depths import parse_depths
 from tleg_cli.training.evaluate import has_units_for
-from tleg_cli.training.stages import train_aux, train_descendants
+from tleg_cli.training.train_aux import train_aux
+from tleg_cli.training.train_descendants import train_descendants
 
 pytest.importorskip("ffcv.libffcv", reason="no FFCV build on this machine")
 

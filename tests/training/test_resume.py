@@ -14,8 +14,9 @@ from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
 from tleg_cli.data.open import open_eval_loader
 from tleg_cli.errors import Preempted, TlegError
 from tleg_cli.learngene.file import read_learngene
-from tleg_cli.training import run
-from tleg_cli.training.stages import train_aux, train_descendants
+from tleg_cli.training import job
+from tleg_cli.training.train_aux import train_aux
+from tleg_cli.training.train_descendants import train_descendants
 
 EVERYTHING = (  # all that draws random numbers
     "augmentation={crop_scale: [0.5, 1.0], flip: 0.5, auto_augment: rand-m9-mstd0.5-inc1, erase: 0.25, mixup: 0.8, cutmix: 1.0}",
@@ -103,12 +104,12 @@ def test_stopped_while_scoring_the_scores_are_left_to_the_next_start(tmp_path, t
         monkeypatch.setattr(loader, "epoch", watched)
         return loader
 
-    monkeypatch.setattr(run, "open_eval_loader", opened)
+    monkeypatch.setattr(job, "open_eval_loader", opened)
     with pytest.raises(Preempted, match="stopped at step 40 of 60"):
         train_aux(config, tmp_path / "stopped", ALONE, Onlooker())
     assert read[-1] == (2, 1)  # at once, not after all 8 batches
     assert len((tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()) == 1
-    monkeypatch.setattr(run, "open_eval_loader", open_eval_loader)
+    monkeypatch.setattr(job, "open_eval_loader", open_eval_loader)
     again = Onlooker()
     train_aux(config, tmp_path / "stopped", ALONE, again)
     assert again.steps == list(range(41, 61))

@@ -3,29 +3,39 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.tiny import ALONE, Onlooker, tiny_config
+from tleg_cli.config_file import load_config
 from tleg_cli.errors import ConfigError, TlegError
-from tleg_cli.training.run_folder import open_run
-from tleg_cli.training.stages import train_aux
+from tleg_cli.training.optim import Budget
+from tleg_cli.training.run import open_run
+from tleg_cli.training.train_aux import train_aux
+
+
+def begin(path: Path, identity: dict[str, Any], *allowed: str, seed: int = 0) -> None:
+    """Begins a run and lets go of it."""
+    with open_run(path, identity, tiny_config(seed=seed), ALONE, Onlooker(), allowed) as run:
+        run.begin(Budget(256, 256, 1, 1, 0.1))
 
 
 def test_another_config_is_refused_with_every_difference(tmp_path):
-    open_run(tmp_path, {"recipe": {"lr": 0.1, "epochs": 3}, "seed": 0}, "")
+    begin(tmp_path, {"recipe": {"lr": 0.1, "epochs": 3}, "seed": 0})
     (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"recipe\.epochs: 3 -> 5, recipe\.lr: 0\.1 -> 0\.2"):
-        open_run(tmp_path, {"recipe": {"lr": 0.2, "epochs": 5}, "seed": 0}, "")
-    open_run(tmp_path, {"recipe": {"lr": 0.1, "epochs": 5}, "seed": 0}, "", ["epochs"])
+        begin(tmp_path, {"recipe": {"lr": 0.2, "epochs": 5}, "seed": 0})
+    begin(tmp_path, {"recipe": {"lr": 0.1, "epochs": 5}, "seed": 0}, "epochs")
 
 
 def test_what_was_never_begun_may_be_changed(tmp_path):
     """A start that was refused, or killed before its first checkpoint: there is nothing to lose."""
-    open_run(tmp_path, {"seed": 0}, "a: 1\n")
-    open_run(tmp_path, {"seed": 1}, "a: 2\n")
-    assert (tmp_path / "config.yaml").read_text() == "a: 2\n"
+    begin(tmp_path, {"seed": 0})
+    begin(tmp_path, {"seed": 1}, seed=1)
+    assert load_config(str(tmp_path / "config.yaml")).seed == 1
 
 
 def test_the_effective_values_are_there_before_the_first_step(tmp_path, teacher):
@@ -57,11 +67,16 @@ def test_allowed_epochs_make_a_run_longer(tmp_path, teacher):
 HOLD = """
 import sys, time
 from pathlib import Path
-from tleg_cli.training.run_folder import open_run
-open_run(Path(sys.argv[1]), {}, "")
-print("locked", flush=True)
-time.sleep(60)
+from tests.training.test_run_folder import hold
+hold(Path(sys.argv[1]))
 """
+
+
+def hold(path: Path) -> None:
+    with open_run(path, {}, tiny_config(), ALONE, Onlooker()) as run:
+        run.begin(Budget(256, 256, 1, 1, 0.1))
+        print("locked", flush=True)
+        time.sleep(60)
 
 
 def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
@@ -70,13 +85,13 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
         with pytest.raises(TlegError, match="another run is writing"):
-            open_run(tmp_path, {}, "")
+            begin(tmp_path, {})
     finally:
         holder.kill()
         holder.wait()
-    open_run(tmp_path, {}, "")  # the lock died with its owner
+    begin(tmp_path, {})  # the lock died with its owner
 
 
 def test_an_unwritable_place_is_one_line():
     with pytest.raises(TlegError, match="can't write in /proc/nowhere"):
-        open_run(Path("/proc/nowhere"), {}, "")
+        begin(Path("/proc/nowhere"), {})

@@ -10,7 +10,7 @@ import pytest
 from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
 from tleg_cli.errors import Preempted
 from tleg_cli.training.checkpoint import newest_checkpoint
-from tleg_cli.training.stages import train_teacher
+from tleg_cli.training.train_teacher import train_teacher
 
 TWICE = """
 import os, signal

@@ -12,10 +12,10 @@ from tleg_cli.config import Recipe
 from tleg_cli.training.evaluate import has_units_for
 from tleg_cli.training.job import Job
 from tleg_cli.training.losses import label_loss
-from tleg_cli.training.optim import Plan, make_optimizer, make_schedule
-from tleg_cli.training.stages import train_teacher
+from tleg_cli.training.optim import Budget, make_optimizer, make_schedule
 from tleg_cli.training.state import new_state
 from tleg_cli.training.step import take_step
+from tleg_cli.training.train_teacher import train_teacher
 
 
 def gradients(accumulation: int, clip: float | None) -> tuple[dict[str, torch.Tensor], torch.Tensor, float]:
@@ -31,11 +31,11 @@ def gradients(accumulation: int, clip: float | None) -> tuple[dict[str, torch.Te
     labels = torch.arange(32) % 10
     parts = zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True)
     job = SimpleNamespace(
-        model=model, objective=label_loss, recipe=recipe, seed=0,
+        objective=label_loss, recipe=recipe, seed=0,
         augment=lambda images, labels, generator: (images / 25.0, nn.functional.one_hot(labels, 10).float()),
     )  # fmt: skip
-    state = new_state(model, make_optimizer(model, recipe, 0.5), recipe, ALONE.device)
-    taken = take_step(_as_job(job), state, model, iter(list(parts)), ALONE)
+    state = new_state(model, recipe, 0.5, ALONE)
+    taken = take_step(_as_job(job), state, iter(list(parts)), ALONE)
     found = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     return found, torch.cat([value.detach().flatten() for value in model.parameters()]), float(taken.loss)
 
@@ -65,7 +65,7 @@ def test_layer_decay_gives_each_block_its_share_of_the_rate_at_every_step():
     values = tiny_config().aux.model_dump(include=set(Recipe.model_fields))
     recipe = Recipe(**{**values, "layer_decay": 0.5, "epochs": 2, "warmup_epochs": 0, "min_lr": 1e-6})
     optimizer = make_optimizer(model, recipe, 0.8)
-    set_rate = make_schedule(optimizer, recipe, Plan(64, 32, 2, 2, 0.8))
+    set_rate = make_schedule(optimizer, recipe, Budget(64, 32, 2, 2, 0.8))
     names = {id(value): name for name, value in model.named_parameters()}
     for step in range(4):
         set_rate(step)
@@ -83,5 +83,5 @@ def test_a_precision_that_the_processor_is_slow_at_is_said(tmp_path):
     for precision in ("fp32", "bf16"):
         onlooker = Onlooker()
         train_teacher(tiny_config(f"teacher.recipe.precision={precision}"), tmp_path / precision, ALONE, onlooker)
-        said = any(f"precision {precision}: this processor has no units for it" in line for line in onlooker.said)
+        said = any(f"no native {precision} support" in line for line in onlooker.said)
         assert said is not has_units_for(precision)

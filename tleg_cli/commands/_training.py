@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial, wraps
 from pathlib import Path
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tleg_cli.report.progress import Screen
     from tleg_cli.training.distributed import World
 
-    Train = Callable[[World, Screen], dict[str, Any]]
+    Train = Callable[[World, Screen], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def in_processes(
     out: Path | None,
     torchrun_options: Sequence[str],
     train: Train,
-    report: Callable[[dict[str, Any]], None],
+    report: Callable[[Mapping[str, Any]], None],
 ) -> None:
     """Starts torchrun if several processes are asked for; else trains here, and rank 0 reports."""
     from tleg_cli.launch.launch import launch

@@ -1,5 +1,6 @@
 """`tleg evaluate`: the score of a network, or of a learngene at any depth."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,7 +50,7 @@ def evaluate(
     if precision not in ("fp32", "bf16", "fp16"):
         raise ConfigError(f"--precision {precision!r} is unknown; write fp32, bf16 or fp16")
 
-    def score(world: "World", screen: "Screen") -> dict[str, Any]:
+    def score(world: "World", screen: "Screen") -> Mapping[str, Any]:
         from tleg_cli.training.evaluate_file import Evaluation, evaluate_file
 
         wanted = Evaluation(
@@ -57,7 +58,7 @@ def evaluate(
         )
         return evaluate_file(wanted, world, screen.say)
 
-    def report(scores: dict[str, Any]) -> None:
+    def report(scores: Mapping[str, Any]) -> None:
         if json:
             print_json(scores)
             return

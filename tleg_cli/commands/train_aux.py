@@ -1,5 +1,6 @@
 """`tleg train-aux`: stage 1."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,8 +42,8 @@ def train_aux(
     )
     folder = options.out or default_out(preset, "aux")
 
-    def train(world: "World", screen: "Screen") -> dict[str, Any]:
-        from tleg_cli.training.stages import train_aux as run
+    def train(world: "World", screen: "Screen") -> Mapping[str, Any]:
+        from tleg_cli.training.train_aux import train_aux as run
 
         return run(config, folder, world, screen, options.allow_changed or ())
 

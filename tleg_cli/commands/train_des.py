@@ -1,5 +1,6 @@
 """`tleg train-des`: stage 2, one depth or a whole family."""
 
+from collections.abc import Mapping
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,10 @@ class Init(str, Enum):
 @with_training_options
 def train_des(
     preset: o.Preset,
-    learngene: Annotated[Path, typer.Option("--learngene", help="The learngene.pt of `tleg train-aux`.")],
+    learngene: Annotated[
+        Path | None,
+        typer.Option("--learngene", help="The learngene.pt of `tleg train-aux`; not needed with --init scratch."),
+    ] = None,
     depth: Annotated[
         str | None, typer.Option("--depth", help="6, 3,6,9, 3-12 or 2:2:18:2. Default: the preset's.")
     ] = None,
@@ -55,8 +59,8 @@ def train_des(
     depths = parse_depths(depth or config.descendant.depths)
     folder = options.out or default_out(preset, "des" if init is Init.learngene else "des-scratch")
 
-    def train(world: "World", screen: "Screen") -> dict[str, Any]:
-        from tleg_cli.training.stages import train_descendants as run
+    def train(world: "World", screen: "Screen") -> Mapping[str, Any]:
+        from tleg_cli.training.train_descendants import train_descendants as run
 
         scratch = init is Init.scratch
         return run(config, learngene, depths, folder, world, screen, options.allow_changed or (), scratch=scratch)

@@ -1,5 +1,6 @@
 """`tleg train-teacher`: an ancestor, where none can be downloaded."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tleg_cli.commands import _options as o
@@ -34,8 +35,8 @@ def train_teacher(
     )
     folder = options.out or default_out(preset, "teacher")
 
-    def train(world: "World", screen: "Screen") -> dict[str, Any]:
-        from tleg_cli.training.stages import train_teacher as run
+    def train(world: "World", screen: "Screen") -> Mapping[str, Any]:
+        from tleg_cli.training.train_teacher import train_teacher as run
 
         return run(config, folder, world, screen, options.allow_changed or ())
 

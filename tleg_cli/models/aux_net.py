@@ -19,7 +19,7 @@ from tleg_cli.models.shells import empty_stages, take_out_blocks, with_stages
 
 
 class AuxNet(nn.Module):
-    """`run(skeleton, expand(learngene, depth), images)`: the same function as the descendant of the same depth.
+    """`call_with(skeleton, expand(learngene, depth), images)`: the same function as the descendant of the same depth.
 
     theta: the trained parameters, each (rank, *shape of one block's weight); the shared ones stay in the skeleton.
     undecayed: names in theta that the network itself keeps from weight decay, as Swin does its position bias tables.
@@ -64,7 +64,7 @@ class AuxNet(nn.Module):
         skeleton = self.skeleton
         if chosen != self.metadata.depth:
             skeleton = with_stages(skeleton, self.stages, [*self.others[format_depth(chosen)].children()])
-        return run(skeleton, expand(self.learngene(), chosen), images)
+        return call_with(skeleton, expand(self.learngene(), chosen), images)
 
     def no_weight_decay(self) -> set[str]:
         """What a plain network of this kind wouldn't decay: its own list, and every vector (biases, norms)."""
@@ -142,6 +142,6 @@ def _name(key: str) -> str:
     return key.replace("/", ".").replace("#", "*")
 
 
-def run(skeleton: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
+def call_with(skeleton: nn.Module, weights: Mapping[str, Tensor], images: Tensor) -> Tensor:
     """The logits (batch, classes) of `skeleton` with `weights`. images: (batch, 3, size, size)."""
     return functional_call(skeleton, dict(weights), (images,))

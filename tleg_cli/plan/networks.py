@@ -16,7 +16,7 @@ from tleg_cli.models.teacher import untrained_teacher
 from tleg_cli.plan.cost import Cost, cost_at, cost_of, forward_cost
 from tleg_cli.plan.count import Counted
 from tleg_cli.training.checkpoint import KEEP
-from tleg_cli.training.optim import plan_training
+from tleg_cli.training.optim import budget_of
 
 FP32 = 4  # bytes
 _PASSES = 3  # a step multiplies once forward and twice backward
@@ -68,7 +68,7 @@ def training_part(setup: Setup, recipe: Recipe, *, trained: int, macs_of_an_imag
     batches = batches_per_epoch(
         setup.counted.train, batch_size=recipe.batch_size, world=setup.world, repeats=config.augmentation.repeats
     )
-    plan = plan_training(recipe, batches, setup.world)
+    plan = budget_of(recipe, batches, setup.world)
     averages = 2 if recipe.ema_decay is not None else 1
     return {
         "epochs": plan.epochs,

@@ -23,7 +23,7 @@ from tleg_cli.models.model_file import load_strictly, read_card
 from tleg_cli.models.teacher import as_timm_names_them, check_classes, untrained_teacher
 from tleg_cli.plan.networks import Setup, pretrained_classes
 from tleg_cli.training.optim import check_optimizer
-from tleg_cli.training.stage_checks import aux_metadata, check_fits, check_image_size
+from tleg_cli.training.task import check_fits, check_image_size, resolve
 from tleg_cli.weights.read_header import read_header
 
 Check = Callable[[], object]  # raises TlegError where the command would
@@ -48,8 +48,7 @@ def _checks(
     config, teacher = setup.config, setup.config.teacher
     if teacher.recipe is not None and not teacher.weights:
         yield "train-teacher", partial(check_optimizer, teacher.recipe)
-    metadata = aux_metadata(config, setup.aux_depth, setup.counted.classes)
-    yield "train-aux", partial(check_image_size, setup.backbone, metadata)
+    yield "train-aux", lambda: check_image_size(resolve(config))
     yield "train-aux", partial(check_optimizer, config.aux)
     for command in ("train-aux", "train-des"):
         yield command, partial(_check_augmentation, config, setup.counted.classes)

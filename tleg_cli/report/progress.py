@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColum
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tleg_cli.training.optim import Plan
+    from tleg_cli.training.optim import Budget
+    from tleg_cli.training.records import EpochRecord
 
 _REFRESH = 0.5  # seconds between two readings of the loss: each waits for the device
 
@@ -25,38 +26,38 @@ class Screen:
     console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
     progress: Progress | None = None
     task: TaskID | None = None
-    plan: Plan | None = None
+    budget: Budget | None = None
     first_step: int = 0
     began: float = 0.0
     looked: float = 0.0
     best: str = ""
 
-    def start(self, plan: Plan, done: int) -> None:
-        """A training of `plan` begins, `done` steps of it taken earlier."""
-        self.plan, self.first_step, self.began, self.best = plan, done, time.monotonic(), ""
+    def start(self, budget: Budget, done: int) -> None:
+        """A training of `budget` begins, `done` steps of it taken earlier."""
+        self.budget, self.first_step, self.began, self.best = budget, done, time.monotonic(), ""
         if self.quiet:
             return
         self.say(
-            f"{_count(plan.epochs, 'epoch')} of {_count(plan.steps_per_epoch, 'step')}, {plan.global_batch} images a step, "
-            f"lr {plan.lr:.3g}, {plan.steps * plan.global_batch:,} images in all"
+            f"{_count(budget.epochs, 'epoch')} of {_count(budget.steps_per_epoch, 'step')}, {budget.global_batch} images a step, "
+            f"lr {budget.lr:.3g}, {budget.steps * budget.global_batch:,} images in all"
         )
         if self.console.is_terminal:
             self.progress = Progress(*_columns(), console=self.console, transient=True)
-            self.task = self.progress.add_task("", total=plan.steps, completed=done, note="")
+            self.task = self.progress.add_task("", total=budget.steps, completed=done, note="")
             self.progress.start()
 
     def step(self, step: int, loss: Tensor, lr: float) -> None:
         """`step` steps are taken."""
         now = time.monotonic()
-        if self.progress is None or self.plan is None or self.task is None or now - self.looked < _REFRESH:
+        if self.progress is None or self.budget is None or self.task is None or now - self.looked < _REFRESH:
             return
         self.looked = now
-        speed = (step - self.first_step) * self.plan.global_batch / (now - self.began)
-        epoch = min(step // self.plan.steps_per_epoch + 1, self.plan.epochs)
+        speed = (step - self.first_step) * self.budget.global_batch / (now - self.began)
+        epoch = min(step // self.budget.steps_per_epoch + 1, self.budget.epochs)
         note = f"loss {float(loss):.3f}  {self.best}{_rate(speed)}"
-        self.progress.update(self.task, completed=step, description=f"epoch {epoch}/{self.plan.epochs}", note=note)
+        self.progress.update(self.task, completed=step, description=f"epoch {epoch}/{self.budget.epochs}", note=note)
 
-    def epoch(self, record: dict[str, Any]) -> None:
+    def epoch(self, record: EpochRecord) -> None:
         """An epoch has ended."""
         self.best = f"top-1 {record['top1']:.1f} %  "
         parts = [f"epoch {record['epoch']:>3}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tleg_cli.augment.pipeline import normalise
+from tleg_cli.config import Recipe
 from tleg_cli.training.distributed import World, sum_over_ranks
+from tleg_cli.training.optim import check_optimizer
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -35,6 +37,16 @@ def has_units_for(precision: str) -> bool:
     """Whether this processor multiplies matrices of this precision at full speed. Without, torch falls back to plain loops."""
     test = getattr(torch.ops.mkldnn, f"_is_mkldnn_{precision}_supported", None) if precision in _DTYPES else None
     return test is None or bool(test())
+
+
+def check_recipe(recipe: Recipe, world: World, say: Callable[[str], None]) -> None:
+    """Before anything is loaded: raises ConfigError for what can't be trained, and warns of what this processor is slow at."""
+    check_optimizer(recipe)
+    if world.device.type == "cpu" and not has_units_for(recipe.precision):
+        say(
+            f"warning: this CPU has no native {recipe.precision} support; training may be many times slower than with "
+            "precision=fp32"
+        )
 
 
 @torch.inference_mode()

@@ -1,35 +1,38 @@
-"""What the training loop is given: what to train, how and on what, and who looks on."""
+"""What the training loop is given: how to train, on what, and who watches."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from tleg_cli.augment.pipeline import Augment
-from tleg_cli.config import Recipe
+from tleg_cli.augment.pipeline import Augment, make_augment
+from tleg_cli.config import Config, Recipe
 from tleg_cli.data.batches import Loader
+from tleg_cli.data.open import describe, open_eval_loader, open_train_loader
+from tleg_cli.training.distributed import World
 from tleg_cli.training.losses import Objective
-from tleg_cli.training.optim import Plan
-from tleg_cli.training.state import Record
+from tleg_cli.training.optim import Budget
+from tleg_cli.training.records import EpochRecord
 
 
-class Watch(Protocol):
-    """Who looks on. Only rank 0's watch shows anything."""
+class Observer(Protocol):
+    """Follows a training and shows it. Only rank 0's observer shows anything."""
 
-    def start(self, plan: Plan, done: int) -> None: ...
+    def start(self, budget: Budget, done: int) -> None: ...
     def step(self, step: int, loss: Tensor, lr: float) -> None: ...
-    def epoch(self, record: Record) -> None: ...
+    def epoch(self, record: EpochRecord) -> None: ...
     def say(self, text: str) -> None: ...
     def stop(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained, how and on what. mean, std: of the normalisation, for pixels in 0..1."""
+    """How a network is trained, and on what. mean, std: of the normalisation, for pixels in 0..1."""
 
-    model: nn.Module
     objective: Objective
     recipe: Recipe
     train: Loader
@@ -39,3 +42,43 @@ class Job:
     std: tuple[float, ...]
     seed: int
     evaluate_first: bool = False  # also score the network before its first step
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of one command. Loaders are kept by batch size for all its trainings: FFCV compiles each for seconds."""
+
+    config: Config
+    world: World
+    classes: tuple[str, ...]
+    closing: ExitStack
+    loaders: dict[int, tuple[Loader, Loader]] = field(default_factory=dict)
+
+    def job(self, objective: Objective, recipe: Recipe, *, evaluate_first: bool = False) -> Job:
+        """A training on this data. Raises DataError for images that can't be opened, ConfigError for augmentation that can't be."""
+        config = self.config
+        mean, std = config.data.mean, config.data.std
+        train, val = self._loaders(recipe.batch_size)
+        augment = make_augment(
+            config.augmentation, mean=mean, std=std, classes=len(self.classes), smoothing=recipe.smoothing
+        )
+        return Job(objective, recipe, train, val, augment, mean, std, config.seed, evaluate_first)
+
+    def _loaders(self, batch_size: int) -> tuple[Loader, Loader]:
+        if batch_size not in self.loaders:
+            config, rank, size = self.config, self.world.rank, self.world.size
+            train = open_train_loader(
+                config.data, config.augmentation, batch_size=batch_size, seed=config.seed, rank=rank, world=size
+            )
+            self.closing.callback(train.close)
+            val = open_eval_loader(config.data, batch_size=batch_size, rank=rank, world=size)
+            self.closing.callback(val.close)
+            self.loaders[batch_size] = train, val
+        return self.loaders[batch_size]
+
+
+@contextmanager
+def open_data(config: Config, world: World) -> Iterator[Data]:
+    """The data that the config names; its loaders are closed when the block ends. Raises DataError if there is none."""
+    with ExitStack() as stack:
+        yield Data(config, world, describe(config.data).classes, stack)

@@ -11,65 +11,63 @@ from torch import Tensor, nn
 from tleg_cli.data.batches import Batch
 from tleg_cli.errors import Preempted
 from tleg_cli.launch.heartbeat import mark
-from tleg_cli.training.distributed import World, replicate
-from tleg_cli.training.evaluate import evaluate
-from tleg_cli.training.job import Job, Watch
-from tleg_cli.training.on_nan import answer
-from tleg_cli.training.optim import make_optimizer, make_schedule, plan_training
-from tleg_cli.training.run_folder import RunFolder
+from tleg_cli.training.distributed import World
+from tleg_cli.training.evaluate import Scores, evaluate
+from tleg_cli.training.job import Job, Observer
+from tleg_cli.training.on_nan import handle_bad_step
+from tleg_cli.training.optim import budget_of, make_schedule
+from tleg_cli.training.records import EpochRecord
+from tleg_cli.training.run import Run
 from tleg_cli.training.saving import Training, mean_over_ranks, resume, save
-from tleg_cli.training.signals import Interval, Wishes, stop_requests
-from tleg_cli.training.state import Record, State, new_state
-from tleg_cli.training.step import Taken, end_step, take_step
+from tleg_cli.training.signals import Interval, Requests, stop_requests
+from tleg_cli.training.state import State, new_state
+from tleg_cli.training.step import StepResult, end_step, take_step
 
-__all__ = ["Job", "Record", "State", "Watch", "fit"]
+Ask = Callable[[bool], Requests]
 
 
-def fit(job: Job, run: RunFolder, world: World, watch: Watch) -> State:
-    """Trains to the end of the recipe from the newest checkpoint in `run`, if there is one; returns the final state.
+def train(network: nn.Module, job: Job, run: Run, observer: Observer) -> State:
+    """Trains to the end of the recipe, from the newest checkpoint in `run` if there is one; returns the final state.
 
-    Raises Preempted when asked to stop (a checkpoint is written), TlegError when a number is not finite and on_nan says so.
+    Raises Preempted when asked to stop (a checkpoint is written), TlegError when a value is not finite and on_nan says so.
     """
-    plan = plan_training(job.recipe, job.train.batches, world.size)
-    optimizer = make_optimizer(job.model, job.recipe, plan.lr)
-    state = new_state(job.model, optimizer, job.recipe, world.device)
-    training = Training(job, state, plan, run, world, watch, Interval(job.recipe.checkpoint_every))
+    budget = budget_of(job.recipe, job.train.batches, run.world.size)
+    run.begin(budget)
+    state = new_state(network, job.recipe, budget.lr, run.world)
+    training = Training(job, state, budget, run, observer, Interval(job.recipe.checkpoint_every))
     resume(training)
-    replica = replicate(job.model, world)
-    set_rate = make_schedule(optimizer, job.recipe, plan)
-    watch.start(plan, state.step)
+    set_rate = make_schedule(state.optimizer, job.recipe, budget)
+    observer.start(budget, state.step)
     try:
-        with stop_requests(world) as ask:
-            _train(training, replica, set_rate, ask)
+        with stop_requests(run.world) as ask:
+            _train(training, set_rate, ask)
     finally:
-        watch.stop()
+        observer.stop()
     return state
 
 
-def _train(
-    training: Training, replica: nn.Module, set_rate: Callable[[int], float], ask: Callable[[bool], Wishes]
-) -> None:
+def _train(training: Training, set_rate: Callable[[int], float], ask: Ask) -> None:
     """Epoch after epoch. Asked to stop, it does so after this step, or this batch of scoring."""
-    state, plan = training.state, training.plan
+    state, budget = training.state, training.budget
     if _epoch_is_open(training):
         _finish_epoch(training, ask)
-    while state.step < plan.steps:
-        for loss, lr in _steps_of_epoch(training, replica, set_rate):
-            training.watch.step(state.step, loss, lr)
-            inside = state.step % plan.steps_per_epoch != 0  # the epoch's end has a checkpoint of its own
-            wishes = ask(inside and training.world.main and training.interval.due(state.step))
-            if wishes.stop or wishes.save:
+    while state.step < budget.steps:
+        for loss, lr in _steps_of_epoch(training, set_rate):
+            training.observer.step(state.step, loss, lr)
+            inside = state.step % budget.steps_per_epoch != 0  # the epoch's end has a checkpoint of its own
+            requests = ask(inside and training.run.world.main and training.interval.due(state.step))
+            if requests.stop or requests.save:
                 save(training)
-            if wishes.stop:
+            if requests.stop:
                 raise _preempted(training)
         _finish_epoch(training, ask)
-        if state.step < plan.steps and ask(False).stop:
+        if state.step < budget.steps and ask(False).stop:
             raise _preempted(training)
 
 
 def _preempted(training: Training) -> Preempted:
     return Preempted(
-        f"stopped at step {training.state.step} of {training.plan.steps}; the same command carries on from there"
+        f"stopped at step {training.state.step} of {training.budget.steps}; the same command carries on from there"
     )
 
 
@@ -79,59 +77,59 @@ def _epoch_is_open(training: Training) -> bool:
     scored = state.history[-1]["step"] if state.history else None
     if state.step == 0:
         return training.job.evaluate_first and scored is None
-    return state.step % training.plan.steps_per_epoch == 0 and scored != state.step
+    return state.step % training.budget.steps_per_epoch == 0 and scored != state.step
 
 
-def _steps_of_epoch(
-    training: Training, replica: nn.Module, set_rate: Callable[[int], float]
-) -> Iterator[tuple[Tensor, float]]:
+def _steps_of_epoch(training: Training, set_rate: Callable[[int], float]) -> Iterator[tuple[Tensor, float]]:
     """Takes the steps that are left of the current epoch, yielding loss and learning rate after each."""
-    job, state, plan = training.job, training.state, training.plan
-    epoch, done = divmod(state.step, plan.steps_per_epoch)
-    replica.train()
+    job, state, budget = training.job, training.state, training.budget
+    epoch, done = divmod(state.step, budget.steps_per_epoch)
+    state.replica.train()
     with closing(job.train.epoch(epoch, start=done * job.recipe.accumulation)) as batches:
-        for _ in range(done, plan.steps_per_epoch):
+        for _ in range(done, budget.steps_per_epoch):
             began = time.perf_counter()
             lr = set_rate(state.step)
-            taken = _step(training, replica, batches, lr)
+            result = _step(training, batches, lr)
             state.epoch_seconds += time.perf_counter() - began
-            state.epoch_wait += taken.waited
-            yield taken.loss, lr
+            state.epoch_wait += result.waited
+            yield result.loss, lr
 
 
-def _step(training: Training, replica: nn.Module, batches: Iterator[Batch], lr: float) -> Taken:
+def _step(training: Training, batches: Iterator[Batch], lr: float) -> StepResult:
     """One step further in the data, with the weights moved or, where a number went bad, as on_nan says."""
     state = training.state
-    taken = take_step(training.job, state, replica, batches, training.world)
-    training.memory.add(state.step, taken.loss, taken.norms.total, lr)
-    if taken.bad:
-        answer(training, taken, lr)
+    result = take_step(training.job, state, batches, training.run.world)
+    training.memory.add(state.step, result.loss, result.norms.total, lr)
+    if result.bad:
+        handle_bad_step(training, result, lr)
     else:
         end_step(state)
-        state.epoch_loss = state.epoch_loss + taken.loss.double()
+        state.epoch_loss = state.epoch_loss + result.loss.double()
         state.epoch_steps += 1
         state.step += 1
-    return taken
+    return result
 
 
-def _finish_epoch(training: Training, ask: Callable[[bool], Wishes]) -> None:
+def _finish_epoch(training: Training, ask: Ask) -> None:
     """Scores, one record, one checkpoint. Asked to stop meanwhile, it leaves the scores to the next start."""
-    job, state, plan, world = training.job, training.state, training.plan, training.world
-    record: Record = {"epoch": state.step // plan.steps_per_epoch, "step": state.step}
+    job, state, budget, world = training.job, training.state, training.budget, training.run.world
+    record: EpochRecord = {"epoch": state.step // budget.steps_per_epoch, "step": state.step}
     if state.step:
         if state.epoch_steps:
             record["loss"] = mean_over_ranks(state.epoch_loss, world) / state.epoch_steps
         if state.skipped:
             record["skipped_so_far"] = state.skipped
         record["lr"] = max(group["lr"] for group in state.optimizer.param_groups)
-        record["images_per_second"] = plan.images_per_epoch / max(state.epoch_seconds, 1e-9)
+        record["images_per_second"] = budget.images_per_epoch / max(state.epoch_seconds, 1e-9)
         record["data_wait"] = state.epoch_wait / max(state.epoch_seconds, 1e-9)
     began = time.perf_counter()
     try:
-        record |= _score(job, state.model, world, ask)
+        scores = _score(job, state.network, world, ask)
+        record |= {"top1": scores.top1, "top5": scores.top5, "val_loss": scores.loss}
         if state.ema is not None:
-            record |= {f"ema_{name}": value for name, value in _score(job, state.ema.module, world, ask).items()}
-    except _Asked:
+            scores = _score(job, state.ema.module, world, ask)
+            record |= {"ema_top1": scores.top1, "ema_top5": scores.top5, "ema_val_loss": scores.loss}
+    except _StopWhileScoring:
         save(training)
         raise _preempted(training) from None
     record["seconds"] = state.epoch_seconds + time.perf_counter() - began
@@ -139,33 +137,32 @@ def _finish_epoch(training: Training, ask: Callable[[bool], Wishes]) -> None:
     state.epoch_loss = state.epoch_seconds = state.epoch_wait = 0.0
     state.epoch_steps = 0
     save(training)
-    training.watch.epoch(record)
+    training.observer.epoch(record)
 
 
-class _Asked(Exception):
-    """Asked to stop while scoring."""
+class _StopWhileScoring(Exception):
+    """A request to stop that came while scoring."""
 
 
-def _score(job: Job, model: nn.Module, world: World, ask: Callable[[bool], Wishes]) -> dict[str, float]:
-    """top1, top5 (percent) and val_loss of the model on the whole validation split. Raises _Asked on every rank alike."""
+def _score(job: Job, model: nn.Module, world: World, ask: Ask) -> Scores:
+    """Of the model on the complete validation split. Raises _StopWhileScoring on every rank alike."""
     mark("scoring")
     on_each_rank = -(-(job.val.samples // world.size) // job.recipe.batch_size)  # some ranks may have a batch more
 
-    def looked_after(batches: Iterator[Batch]) -> Iterator[Batch]:
+    def interruptible(batches: Iterator[Batch]) -> Iterator[Batch]:
         for number, batch in enumerate(batches):
             yield batch
             mark("scoring")
             if number < on_each_rank and ask(False).stop:
-                raise _Asked
+                raise _StopWhileScoring
 
     with closing(job.val.epoch(0)) as batches:
-        scores = evaluate(
+        return evaluate(
             model,
-            looked_after(batches),
+            interruptible(batches),
             world,
             mean=job.mean,
             std=job.std,
             precision=job.recipe.precision,
             expected=job.val.samples,
         )
-    return {"top1": scores.top1, "top5": scores.top5, "val_loss": scores.loss}

@@ -8,10 +8,10 @@ from tleg_cli.errors import TlegError
 from tleg_cli.training.health import MAX_ROLLBACKS, write_down
 from tleg_cli.training.saving import Training, newest, save
 from tleg_cli.training.state import restore_weights
-from tleg_cli.training.step import Taken, end_step
+from tleg_cli.training.step import StepResult, end_step
 
 
-def answer(training: Training, taken: Taken, lr: float) -> None:
+def handle_bad_step(training: Training, result: StepResult, lr: float) -> None:
     """stop raises; skip leaves the step out; rollback puts the weights of the last checkpoint in, and the data goes on.
 
     Raises TlegError for stop, and where the others are used up.
@@ -20,8 +20,8 @@ def answer(training: Training, taken: Taken, lr: float) -> None:
     name, _, number = policy.partition(":")
     left = {"stop": 0, "skip": int(number or 0) - state.skipped, "rollback": MAX_ROLLBACKS - state.rollbacks}[name]
     facts = _bad_facts(training, lr, policy if left > 0 or name == "stop" else f"{policy}, used up: stop")
-    file = write_down(training.run.path, facts, taken.norms, taken.loss, training.memory, training.world)
-    line = f"step {state.step}: loss {float(taken.loss):.4g}, gradient norm {float(taken.norms.total):.4g} ({file})"
+    file = write_down(training.run.folder.path, facts, result.norms, result.loss, training.memory, training.run.world)
+    line = f"step {state.step}: loss {float(result.loss):.4g}, gradient norm {float(result.norms.total):.4g} ({file})"
     if left <= 0:
         raise TlegError(
             f"{line}; not finite on some rank, and on_nan is {policy}. No weights were spoiled: the last checkpoint is as it was. "
@@ -30,7 +30,7 @@ def answer(training: Training, taken: Taken, lr: float) -> None:
     end_step(state)
     state.step += 1
     state.skipped += 1
-    training.watch.say(
+    training.observer.say(
         f"{line}; not finite, left out" + ("; back to the last checkpoint" if name == "rollback" else "")
     )
     if name == "rollback":
@@ -43,8 +43,8 @@ def answer(training: Training, taken: Taken, lr: float) -> None:
 
 def _bad_facts(training: Training, lr: float, policy: str) -> dict[str, Any]:
     """samples: coded ids of this rank's images in this step, as the loader's order has them; see tleg_cli.data.batches."""
-    state, plan, parts = training.state, training.plan, training.job.recipe.accumulation
-    epoch, place = divmod(state.step, plan.steps_per_epoch)
+    state, budget, parts = training.state, training.budget, training.job.recipe.accumulation
+    epoch, place = divmod(state.step, budget.steps_per_epoch)
     order = getattr(training.job.train, "order", None)
     batches = list(order(epoch))[place * parts : (place + 1) * parts] if order else []
     return {

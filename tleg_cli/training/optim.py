@@ -13,7 +13,7 @@ from tleg_cli.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
-class Plan:
+class Budget:
     """The figures that follow from a recipe, the data and the processes; shown at the start and saved."""
 
     images_per_epoch: int  # that a step sees, over all ranks
@@ -27,8 +27,8 @@ class Plan:
         return self.steps_per_epoch * self.epochs
 
 
-def plan_training(recipe: Recipe, batches: int, world_size: int) -> Plan:
-    """batches: what one rank's loader yields in an epoch. Raises ConfigError if they make no whole step."""
+def budget_of(recipe: Recipe, batches: int, world_size: int) -> Budget:
+    """batches: what one rank's loader yields in an epoch. Raises ConfigError if they don't make one step."""
     steps = batches // recipe.accumulation
     if steps == 0:
         raise ConfigError(
@@ -36,7 +36,7 @@ def plan_training(recipe: Recipe, batches: int, world_size: int) -> Plan:
         )
     global_batch = recipe.batch_size * world_size * recipe.accumulation
     scale = global_batch / recipe.lr_batch if recipe.lr_batch else 1.0
-    return Plan(steps * global_batch, global_batch, steps, recipe.epochs + recipe.cooldown_epochs, recipe.lr * scale)
+    return Budget(steps * global_batch, global_batch, steps, recipe.epochs + recipe.cooldown_epochs, recipe.lr * scale)
 
 
 def check_optimizer(recipe: Recipe) -> None:
@@ -64,14 +64,14 @@ def make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.O
     )
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, plan: Plan) -> Callable[[int], float]:
+def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, budget: Budget) -> Callable[[int], float]:
     """A function that sets the rate for a step (from 0) and returns it: linear warm-up, cosine to min_lr, cooldown.
 
     timm's CosineLRScheduler, which is a function of the step: there is no state to save.
     """
     from timm.scheduler import CosineLRScheduler
 
-    moves = plan.steps_per_epoch if recipe.schedule == "step" else 1
+    moves = budget.steps_per_epoch if recipe.schedule == "step" else 1
     scheduler = CosineLRScheduler(
         optimizer,
         t_initial=max(2, recipe.epochs * moves),  # timm warns at 1, where there is nothing to move
@@ -83,7 +83,7 @@ def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, plan: Plan) 
     )
 
     def set_rate(step: int) -> float:
-        scheduler.step_update(step if recipe.schedule == "step" else step // plan.steps_per_epoch)
+        scheduler.step_update(step if recipe.schedule == "step" else step // budget.steps_per_epoch)
         return max(group["lr"] for group in optimizer.param_groups)
 
     return set_rate

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
+
+from tleg_cli.training.records import EpochRecord
 
 PACKAGES = ("tleg", "torch", "timm")
 
@@ -22,7 +24,7 @@ def provenance(**facts: Any) -> dict[str, Any]:
     }
 
 
-def scores_of(history: list[dict[str, Any]]) -> Mapping[str, Any]:
+def scores_of(history: Sequence[EpochRecord]) -> Mapping[str, Any]:
     """The last record's scores."""
-    last = history[-1] if history else {}
+    last: Mapping[str, Any] = history[-1] if history else {}
     return {name: last[name] for name in ("epoch", "top1", "top5", "ema_top1") if name in last}

@@ -10,17 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from tleg_cli.errors import ConfigError, TlegError
-from tleg_cli.files import remove_leftovers, write_text
+from tleg_cli.errors import TlegError
+from tleg_cli.files import write_text
 
 _locks: dict[Path, IO[str]] = {}  # held open: the system drops a lock when its owner dies
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of a run."""
+    """The paths of a run, and its lock."""
 
     path: Path
+
+    @property
+    def record(self) -> Path:
+        """What decides the result; see identity.py."""
+        return self.path / "run.json"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
 
     @property
     def checkpoints(self) -> Path:
@@ -39,41 +48,29 @@ class RunFolder:
     def summary(self) -> Path:
         return self.path / "summary.json"
 
+    def has_begun(self) -> bool:
+        """Whether a run has left a checkpoint or a result here."""
+        return self.summary.exists() or any(self.checkpoints.glob("step-*"))
 
-def check_run(path: Path, identity: Mapping[str, Any], allow_changed: Sequence[str] = ()) -> None:
-    """Locks `path` if a run has begun there, which must be this one. See open_run; nothing is written."""
-    run = RunFolder(path)
-    if run.summary.exists() or any(run.checkpoints.glob("step-*")):  # else there is nothing to lose
-        _lock(path)
-        _check_same(path, _read_json(path / "run.json"), identity, allow_changed)
+    def lock(self) -> None:
+        """Makes the folder and holds it for this process. Raises TlegError if another one holds it."""
+        if self.path.resolve() in _locks:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise TlegError(f"can't write in {self.path}: {error.strerror}") from error
+        if not _flock(file):
+            file.close()
+            raise TlegError(f"another run is writing in {self.path}; wait for it, or choose another --out")
+        _locks[self.path.resolve()] = file
 
-
-def open_run(path: Path, identity: Mapping[str, Any], config_yaml: str, allow_changed: Sequence[str] = ()) -> RunFolder:
-    """Locks `path` for this process and writes what the run is; a run that has begun there must be the same one.
-
-    identity: plain values that decide the result (config, inputs, processes). allow_changed: dotted keys, or their
-    beginnings, that may differ. Raises ConfigError with every difference, TlegError if another process runs here.
-    """
-    _lock(path)
-    remove_leftovers(path)
-    check_run(path, identity, allow_changed)
-    write_text(path / "run.json", json.dumps(identity, indent=1) + "\n")
-    write_text(path / "config.yaml", config_yaml)
-    return RunFolder(path)
-
-
-def _lock(path: Path) -> None:
-    if path.resolve() in _locks:
-        return
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        file = (path / ".lock").open("w")
-    except OSError as error:
-        raise TlegError(f"can't write in {path}: {error.strerror}") from error
-    if not _flock(file):
-        file.close()
-        raise TlegError(f"another run is writing in {path}; wait for it, or choose another --out")
-    _locks[path.resolve()] = file
+    def unlock(self) -> None:
+        """Lets go of the folder, if this process holds it."""
+        file = _locks.pop(self.path.resolve(), None)
+        if file is not None:
+            file.close()
 
 
 def _flock(file: IO[str]) -> bool:
@@ -99,7 +96,7 @@ def is_running(path: Path) -> bool:
     return False
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -107,31 +104,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise TlegError(f"{path} is no record of a run; choose another --out")
     return content
-
-
-def _check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], allowed: Sequence[str]) -> None:
-    before, now = _flat(old), _flat(new)
-    changed = [key for key in sorted(set(before) | set(now)) if before.get(key) != now.get(key)]
-    refused = [
-        key
-        for key in changed
-        if not any(key == name or f".{key}".endswith(f".{name}") or key.startswith(f"{name}.") for name in allowed)
-    ]
-    if refused:
-        lines = ", ".join(f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in refused)
-        raise ConfigError(
-            f"{path} holds a run with other settings ({lines}); choose another --out, or --allow-changed {refused[0]}"
-        )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def write_metrics(run: RunFolder, history: Sequence[Mapping[str, Any]]) -> None:
@@ -146,4 +118,4 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
 
 def read_summary(path: Path) -> dict[str, Any] | None:
     """The summary of a finished run, None if there is none."""
-    return _read_json(path) if path.exists() else None
+    return read_json(path) if path.exists() else None

@@ -13,9 +13,10 @@ from tleg_cli.launch.heartbeat import mark
 from tleg_cli.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from tleg_cli.training.distributed import World, from_main, sum_over_ranks, wait_for_all
 from tleg_cli.training.health import Memory
-from tleg_cli.training.job import Job, Watch
-from tleg_cli.training.optim import Plan
-from tleg_cli.training.run_folder import RunFolder, write_metrics
+from tleg_cli.training.job import Job, Observer
+from tleg_cli.training.optim import Budget
+from tleg_cli.training.run import Run
+from tleg_cli.training.run_folder import write_metrics
 from tleg_cli.training.signals import Interval
 from tleg_cli.training.state import State, content_of, restore_state
 
@@ -26,10 +27,9 @@ class Training:
 
     job: Job
     state: State
-    plan: Plan
-    run: RunFolder
-    world: World
-    watch: Watch
+    budget: Budget
+    run: Run
+    observer: Observer
     interval: Interval
     memory: Memory = field(default_factory=Memory)
 
@@ -39,22 +39,22 @@ def resume(training: Training) -> None:
     found = newest(training)
     if found:
         restore_state(training.state, found)
-        training.watch.say(f"resuming at step {training.state.step} of {training.plan.steps}")
+        training.observer.say(f"resuming at step {training.state.step} of {training.budget.steps}")
     elif training.job.recipe.on_nan == "rollback":
         save(training)  # something to go back to
 
 
 def newest(training: Training) -> Checkpoint | None:
     """The newest whole checkpoint, the same one on every rank. Raises TlegError if they don't see one folder, or none is whole."""
-    world = training.world
-    found, passed_over = newest_checkpoint(training.run.checkpoints)
+    world = training.run.world
+    found, passed_over = newest_checkpoint(training.run.folder.checkpoints)
     if passed_over and found is None:
         raise TlegError(
             f"none of the {len(passed_over)} checkpoints is whole: {passed_over[0]}; restore one, "
-            f"or remove {training.run.path} to begin anew"
+            f"or remove {training.run.folder.path} to begin anew"
         )
     for line in passed_over:
-        training.watch.say(f"{line}; using the one before it")
+        training.observer.say(f"{line}; using the one before it")
     step = found.state["step"] if found else None
     if from_main(step, world) != step:
         raise TlegError(
@@ -65,13 +65,13 @@ def newest(training: Training) -> Checkpoint | None:
 
 def save(training: Training) -> None:
     """Rank 0 writes; the others wait, so that no rank is a checkpoint ahead."""
-    state, run, world = training.state, training.run, training.world
+    state, folder, world = training.state, training.run.folder, training.run.world
     mark("saving a checkpoint", state.step)
     epoch_loss = mean_over_ranks(state.epoch_loss, world)
     if world.main:
         best = max(state.history, key=lambda record: record["top1"], default={"step": None})
-        save_checkpoint(run.checkpoints, state.step, content_of(state, epoch_loss), best=best["step"])
-        write_metrics(run, state.history)
+        save_checkpoint(folder.checkpoints, state.step, content_of(state, epoch_loss), best=best["step"])
+        write_metrics(folder, state.history)
     wait_for_all(world)
     training.interval.saved = time.monotonic()
 

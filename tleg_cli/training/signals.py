@@ -19,7 +19,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Requests:
     """What is to happen after this step, on every rank alike."""
 
     stop: bool  # a rank was asked to stop
@@ -43,7 +43,7 @@ class Interval:
 
 
 @contextlib.contextmanager
-def stop_requests(world: World) -> Iterator[Callable[[bool], Wishes]]:
+def stop_requests(world: World) -> Iterator[Callable[[bool], Requests]]:
     """Yields ask(due), which every rank calls after every step: what any of them wishes. A second Ctrl-C leaves at once."""
     asked = False
 
@@ -56,13 +56,13 @@ def stop_requests(world: World) -> Iterator[Callable[[bool], Wishes]]:
     # a group of its own on the host: asking a GPU would stall it at every step
     group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if world.size > 1 else None  # type: ignore[assignment]
 
-    def ask(due: bool) -> Wishes:
+    def ask(due: bool) -> Requests:
         if group is None:
-            return Wishes(asked, due)
+            return Requests(asked, due)
         flags = torch.tensor([int(asked), int(due)])
         dist.all_reduce(flags, group=group)
         stop, save = flags.tolist()
-        return Wishes(bool(stop), bool(save))
+        return Requests(bool(stop), bool(save))
 
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:

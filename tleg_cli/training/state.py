@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from tleg_cli.config import Recipe
 from tleg_cli.errors import FileFormatError, TlegError, first_line
 from tleg_cli.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from tleg_cli.training.distributed import World, replicate
+from tleg_cli.training.optim import make_optimizer
+from tleg_cli.training.records import EpochRecord
 
-Record = dict[str, Any]  # one line of metrics.jsonl
 # what a checkpoint holds beside tensors, and of which type; old ones may lack some
 _PLAIN: Mapping[str, tuple[type, ...]] = {
     "step": (int,), "history": (list,), "epoch_loss": (float, int), "epoch_steps": (int,), "epoch_seconds": (float, int),
@@ -23,14 +25,15 @@ _PLAIN: Mapping[str, tuple[type, ...]] = {
 
 @dataclass
 class State:
-    """What a checkpoint holds."""
+    """What a checkpoint holds, with the network itself."""
 
-    model: nn.Module
+    network: nn.Module
+    replica: nn.Module  # the network, or what averages its gradients over the ranks; training steps call this one
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     ema: Any  # timm.utils.ModelEmaV3, or None
     step: int = 0
-    history: list[Record] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)
     epoch_loss: Tensor | float = 0.0  # summed over the steps of the current epoch; stays on the device
     epoch_steps: int = 0  # that it was summed over: all but the bad ones
     epoch_seconds: float = 0.0
@@ -39,14 +42,17 @@ class State:
     rollbacks: int = 0
 
 
-def new_state(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, device: torch.device) -> State:
-    """The state before the first step. The GradScaler works for fp16 only, and is saved in any case."""
-    scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-    if recipe.ema_decay is None:
-        return State(model, optimizer, scaler, None)
-    from timm.utils import ModelEmaV3
+def new_state(network: nn.Module, recipe: Recipe, lr: float, world: World) -> State:
+    """The state before the first step, on the world's device. The GradScaler works for fp16 only, and is saved in any case."""
+    network = network.to(world.device)
+    optimizer = make_optimizer(network, recipe, lr)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "fp16")
+    ema = None
+    if recipe.ema_decay is not None:
+        from timm.utils import ModelEmaV3
 
-    return State(model, optimizer, scaler, ModelEmaV3(model, decay=recipe.ema_decay))
+        ema = ModelEmaV3(network, decay=recipe.ema_decay)
+    return State(network, replicate(network, world), optimizer, scaler, ema)
 
 
 def content_of(state: State, epoch_loss: float) -> Checkpoint:
@@ -56,7 +62,7 @@ def content_of(state: State, epoch_loss: float) -> Checkpoint:
     """
     plain = {name: getattr(state, name) for name in _PLAIN} | {"epoch_loss": epoch_loss}
     tensors, values = optimizer_tensors(state.optimizer)
-    networks = {"model": state.model.state_dict()}
+    networks = {"model": state.network.state_dict()}
     if state.ema is not None:
         networks["ema"] = state.ema.state_dict()
     for network, weights in networks.items():
@@ -98,7 +104,7 @@ def _is_record(line: Any) -> bool:
 def restore_weights(state: State, found: Checkpoint) -> None:
     """Network, optimiser, EMA and scaler as they were; step, history and counters stay."""
     try:
-        state.model.load_state_dict(found.tensors["model"], strict=True)
+        state.network.load_state_dict(found.tensors["model"], strict=True)
         restore_optimizer(state.optimizer, found.tensors["optimizer"], found.state["optimizer"])
         state.scaler.load_state_dict(found.state["scaler"])
         if state.ema is not None:

@@ -22,7 +22,7 @@ from tleg_cli.training.state import State
 
 
 @dataclass(frozen=True)
-class Taken:
+class StepResult:
     """What came of a step. bad: loss or gradient is not finite on some rank, and nothing was changed. waited: seconds."""
 
     loss: Tensor
@@ -31,13 +31,13 @@ class Taken:
     bad: bool
 
 
-def take_step(job: Job, state: State, replica: nn.Module, batches: Iterator[Batch], world: World) -> Taken:
+def take_step(job: Job, state: State, batches: Iterator[Batch], world: World) -> StepResult:
     """One step over `accumulation` batches, equal to one big batch. The step's number and the rates are the caller's."""
     recipe = job.recipe
     total = torch.zeros((), device=world.device)
     waited = 0.0
     # batch norm moves its buffers in the forward pass; stopping or rolling back needs none of them
-    buffers = {name: value.clone() for name, value in job.model.named_buffers() if recipe.on_nan.startswith("skip")}
+    buffers = {name: value.clone() for name, value in state.network.named_buffers() if recipe.on_nan.startswith("skip")}
     for part in range(recipe.accumulation):
         mark("waiting for data", state.step)
         began = time.perf_counter()
@@ -46,16 +46,16 @@ def take_step(job: Job, state: State, replica: nn.Module, batches: Iterator[Batc
         mark("computing", state.step)
         last = part == recipe.accumulation - 1
         draw = state.step * recipe.accumulation + part
-        with nullcontext() if last or world.size == 1 else replica.no_sync():  # type: ignore[operator]
-            loss = _forward(job, replica, images, labels, draw, world) / recipe.accumulation
+        with nullcontext() if last or world.size == 1 else state.replica.no_sync():  # type: ignore[operator]
+            loss = _forward(job, state.replica, images, labels, draw, world) / recipe.accumulation
             state.scaler.scale(loss).backward()
         total += loss.detach()
     norms, bad = _update(job, state, total, world)
     if bad:
-        present = dict(job.model.named_buffers())
+        present = dict(state.network.named_buffers())
         for name, value in buffers.items():
             present[name].copy_(value)
-    return Taken(total, norms, waited, bad)
+    return StepResult(total, norms, waited, bad)
 
 
 def _forward(job: Job, replica: nn.Module, images: Tensor, labels: Tensor, draw: int, world: World) -> Tensor:
@@ -73,14 +73,14 @@ def _forward(job: Job, replica: nn.Module, images: Tensor, labels: Tensor, draw:
 def _update(job: Job, state: State, loss: Tensor, world: World) -> tuple[Norms, bool]:
     """Checks, clips and steps. Gradients are averaged over the ranks by now; a loss is one rank's own, so they ask each other."""
     state.scaler.unscale_(state.optimizer)
-    norms = gradient_norms(job.model)
+    norms = gradient_norms(state.network)
     bad = is_bad(loss, norms.total, state.scaler, world)
     if not bad:
         limit = job.recipe.clip_grad if job.recipe.clip_grad is not None else math.inf
-        nn.utils.clip_grads_with_norm_(job.model.parameters(), limit, norms.total, foreach=True)
+        nn.utils.clip_grads_with_norm_(state.network.parameters(), limit, norms.total, foreach=True)
         state.scaler.step(state.optimizer)
         if state.ema is not None:
-            state.ema.update(state.model, step=state.step)
+            state.ema.update(state.network, step=state.step)
     return norms, bad
 
 

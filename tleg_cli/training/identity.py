@@ -1,0 +1,72 @@
+"""What decides a run's result, as plain values in run.json: the same command must find the same values there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tleg_cli.config import Config, Recipe
+from tleg_cli.errors import ConfigError
+from tleg_cli.training.distributed import World
+
+Identity = dict[str, Any]
+_NO_RESULT = {"checkpoint_every", "on_nan"}  # may change from one start to the next: the weights don't follow from them
+_NAMES = ("learngene.file",)  # names of files that are known by their content
+
+
+def identity(config: Config, recipe: Recipe, world: World, **inputs: Any) -> Identity:
+    """inputs: plain values that decide the result in addition to the config, such as the depth or a teacher's hash.
+
+    Loader workers are left out: every random number is a function of seed and position.
+    """
+    data = config.data.model_dump(mode="json", exclude={"workers"})
+    return {
+        **inputs,
+        "backbone": config.backbone.model_dump(mode="json"),
+        "basis": config.basis,
+        "data": data | {"path": data["path"] and _location(data["path"])},
+        "augmentation": config.augmentation.model_dump(mode="json"),
+        "recipe": recipe.model_dump(mode="json", include=set(Recipe.model_fields) - _NO_RESULT),
+        "seed": config.seed,
+        "processes": world.size,
+        "device": world.device.type,
+    }
+
+
+def check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], allowed: Sequence[str] = ()) -> list[str]:
+    """The keys that differ, all of which `allowed` names. Raises ConfigError with every other difference.
+
+    allowed: dotted keys, their beginnings or their ends. path: of the run, for the message.
+    """
+    before, now = _flat(old), _flat(new)
+    changed = [key for key in sorted(set(before) | set(now)) if before.get(key) != now.get(key)]
+    refused = [
+        key
+        for key in changed
+        if not any(key == name or f".{key}".endswith(f".{name}") or key.startswith(f"{name}.") for name in allowed)
+    ]
+    if refused:
+        lines = ", ".join(f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in refused)
+        raise ConfigError(
+            f"{path} holds a run with other settings ({lines}); choose another --out, or --allow-changed {refused[0]}"
+        )
+    return changed
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"data": {"path": ...}}` as `{"data.path": ...}`, with paths spelled in one way."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{name}.")
+        elif name not in _NAMES:
+            flat[name] = _location(value) if name == "data.path" and isinstance(value, str) else value
+    return flat
+
+
+def _location(path: str) -> str:
+    """One spelling for a folder, however it was given (relative, through a link, with a slash at the end); names stay."""
+    place = Path(path).expanduser()
+    return str(place.resolve()) if place.exists() else path

@@ -1,0 +1,80 @@
+"""What a config asks for, decided once and used by the trainings and by `tleg plan` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tleg_cli import plugin_manager
+from tleg_cli.config import Config
+from tleg_cli.errors import ConfigError
+from tleg_cli.hookspecs import Backbone
+from tleg_cli.learngene.basis import Basis
+from tleg_cli.learngene.depths import Depth, complete_depth, parse_depths
+from tleg_cli.learngene.gene import Learngene, Metadata
+
+
+@dataclass(frozen=True)
+class Task:
+    """A config with its names looked up. depth: blocks of each stage of the aux net."""
+
+    config: Config
+    backbone: Backbone
+    basis: Basis
+    depth: Depth
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The backbone's options for images of the data's size."""
+        size = {"img_size": self.config.data.image_size} if "img_size" in self.backbone.options else {}
+        return {**self.config.backbone.options, **size}
+
+    def complete(self, depth: Depth) -> Depth:
+        """A number for every stage; stages that `depth` leaves open are as deep as in the aux net."""
+        return complete_depth(depth, self.depth, self.backbone.name, family=self.backbone.usual_depth)
+
+    def metadata(self, classes: Sequence[str]) -> Metadata:
+        """What a learngene of this task records about itself."""
+        section = self.config.backbone
+        names = tuple(classes)
+        return Metadata(
+            section.name, section.options, self.depth, len(names), self.config.data.input, class_names=names
+        )
+
+
+def resolve(config: Config) -> Task:
+    """Looks up backbone and basis and completes the aux net's depth. Raises ConfigError for unknown names and wrong depths."""
+    backbone = plugin_manager.get_backbone(config.backbone.name)
+    depth = complete_depth(parse_depths(config.aux.depth)[0], backbone.usual_depth, backbone.name)
+    return Task(config, backbone, plugin_manager.get_basis(config.basis), depth)
+
+
+def check_image_size(task: Task) -> None:
+    """Raises ConfigError if the aux net would be built for images of another size than the data's."""
+    wanted = task.config.data.image_size
+    built = task.config.backbone.options.get("img_size", task.backbone.options.get("img_size", wanted))
+    if built != wanted:
+        raise ConfigError(
+            f"data.image_size is {wanted}, but backbone.options.img_size is {built}; set both to the same"
+        )
+
+
+def check_fits(config: Config, learngene: Learngene) -> None:
+    """Raises ConfigError if preset and learngene describe different networks; the image size may differ."""
+    metadata = learngene.metadata
+    for what, ours, its in (
+        ("backbone", config.backbone.name, metadata.backbone),
+        ("backbone.options", _sizeless(config.backbone.options), _sizeless(metadata.options)),
+        ("data.mean", list(config.data.mean), list(metadata.input.mean)),
+        ("data.std", list(config.data.std), list(metadata.input.std)),
+    ):
+        if ours != its:
+            raise ConfigError(
+                f"the preset's {what} is {ours}, but the learngene was trained with {its}; use the preset it was trained with"
+            )
+
+
+def _sizeless(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the image size: data.image_size decides it."""
+    return {name: value for name, value in options.items() if name != "img_size"}

@@ -1,0 +1,146 @@
+"""Stage 2, `tleg train-des`: one network for each depth, from the expanded learngene or from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tleg_cli import plugin_manager
+from tleg_cli.config import Config, Recipe
+from tleg_cli.errors import ConfigError
+from tleg_cli.files import file_hash
+from tleg_cli.learngene.depths import Depth, format_depth
+from tleg_cli.learngene.file import read_learngene
+from tleg_cli.learngene.gene import Learngene
+from tleg_cli.models.build import build_model
+from tleg_cli.models.descendant import (
+    at_image_size,
+    descendant_card,
+    descendant_folder,
+    expanded_model,
+    full_depth,
+    head_for_data,
+)
+from tleg_cli.models.model_file import write_model
+from tleg_cli.training.distributed import World
+from tleg_cli.training.evaluate import check_recipe
+from tleg_cli.training.family import family_of
+from tleg_cli.training.identity import identity
+from tleg_cli.training.job import Data, Observer, open_data
+from tleg_cli.training.loop import train
+from tleg_cli.training.losses import label_loss
+from tleg_cli.training.provenance import provenance, scores_of
+from tleg_cli.training.records import FamilySummary, Summary
+from tleg_cli.training.run import open_run
+from tleg_cli.training.run_folder import write_summary
+from tleg_cli.training.state import State
+from tleg_cli.training.task import check_fits, resolve
+
+RESULT = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the descendants of a family start from. init: learngene or scratch. source: the learngene file's name and hash.
+
+    learngene: for images of the data's size; without any weights if there is no file, and then it only names the networks.
+    """
+
+    init: str
+    learngene: Learngene
+    source: Mapping[str, str]
+    fresh_head: bool = False  # of other classes than the data's
+
+
+def train_descendants(
+    config: Config,
+    learngene_file: Path | None,
+    depths: Sequence[Depth],
+    out: Path,
+    world: World,
+    observer: Observer,
+    allow_changed: Sequence[str] = (),
+    *,
+    scratch: bool = False,
+) -> FamilySummary:
+    """Trains one descendant for each depth in `out/depth-NN`. scratch: from fresh weights, with the same networks.
+
+    Raises ConfigError if preset and learngene describe different networks.
+    """
+    with open_data(config, world) as data:
+        origin = _origin(config, learngene_file, data, observer, scratch=scratch)
+        trained = [_train_descendant(origin, depth, data, out, observer, allow_changed) for depth in depths]
+    family = family_of(out, trained, origin.init, origin.source)
+    if world.main:
+        write_summary(out / "summary.json", family)
+    return family
+
+
+def _origin(config: Config, file: Path | None, data: Data, observer: Observer, *, scratch: bool) -> Origin:
+    if file is None:
+        if not scratch:
+            raise ConfigError("--learngene FILE is missing; `tleg train-aux` writes it as learngene.pt")
+        task = resolve(config)
+        metadata = replace(task.metadata(data.classes), options=task.options)
+        return Origin("scratch", Learngene({}, {}, task.backbone.stages, task.basis, metadata), {})
+    learngene = read_learngene(file, plugin_manager.bases())
+    check_fits(config, learngene)
+    source = {"file": file.name, "sha256": file_hash(file)}
+    its, pixels = learngene.metadata.input.image_size, config.data.image_size
+    if its != pixels:
+        observer.say(f"image size {pixels}, but the learngene's is {its}: timm resamples the position embedding")
+        learngene = at_image_size(learngene, pixels)
+    if scratch:
+        return Origin("scratch", learngene, source)
+    head = head_for_data(learngene, data.classes, str(file))
+    for note in head.notes:
+        observer.say(note)
+    return Origin("learngene", head.learngene, source, head.fresh)
+
+
+def _train_descendant(
+    origin: Origin, depth: Depth, data: Data, out: Path, observer: Observer, allow_changed: Sequence[str]
+) -> Summary:
+    config, world, name = data.config, data.world, format_depth(depth)
+    recipe = config.descendant.recipe_at(name)
+    observer.say(f"depth {name} from {origin.init}")
+    source = dict(origin.source)
+    what = identity(config, recipe, world, command="train-des", depth=name, init=origin.init, learngene=source)
+    folder = out / descendant_folder(depth)
+    with open_run(folder, what, config, world, observer, allow_changed) as run:
+        if run.summary is not None:
+            return run.summary
+        check_recipe(recipe, world, observer.say)
+        torch.manual_seed(config.seed)
+        network = _new_descendant(origin, depth, len(data.classes), recipe)
+        state = train(network, data.job(label_loss, recipe, evaluate_first=True), run, observer)
+        if world.main:
+            _write_models(state, origin, depth, data, folder)
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        return run.finish(
+            state.history, kind="descendant", depth=name, init=origin.init, parameters=parameters, file=RESULT
+        )
+
+
+def _new_descendant(origin: Origin, depth: Depth, classes: int, recipe: Recipe) -> nn.Module:
+    learngene, drops = origin.learngene, {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
+    if origin.init == "learngene":
+        return expanded_model(learngene, depth, classes, fresh_head=origin.fresh_head, **drops)
+    backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
+    return build_model(backbone, learngene.metadata.options, full_depth(learngene, depth), classes, **drops)
+
+
+def _write_models(state: State, origin: Origin, depth: Depth, data: Data, folder: Path) -> None:
+    """The weights of the last step and, with EMA, their average."""
+    config = data.config
+    facts = provenance(init=origin.init, data=config.data.path, seed=config.seed, **scores_of(state.history))
+    card = descendant_card(
+        origin.learngene, depth, len(data.classes), data.classes, config.data.crop_pct, training=facts
+    )
+    write_model(folder / RESULT, state.network.state_dict(), card)
+    if state.ema is not None:
+        write_model(folder / "model_ema.safetensors", state.ema.module.state_dict(), card)
