@@ -1,5 +1,6 @@
 """README and documents are true: commands exist with their options, links and tests exist, the quickstart is the one that runs."""
 
+import ast
 import re
 import runpy
 import shlex
@@ -78,3 +79,41 @@ def test_every_promise_names_a_test_that_is_there():
 
 def test_the_changelog_has_an_open_section():
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def names_in(path: Path) -> set[str]:
+    """Every function, class and method of a module: `train`, `Run`, `Run.finish`."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+            names |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return names
+
+
+def test_the_walks_of_the_architecture_name_functions_that_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    found = re.findall(r"`([a-z_/]+\.py):([A-Za-z_.]+)`", text)
+    assert len(found) >= 25
+    for file, name in found:
+        assert name in names_in(ROOT / "tleg_cli" / file), f"{file}:{name}"
+
+
+def test_every_path_and_folder_in_the_architecture_exists():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for path in re.findall(r"`((?:tleg_cli|tests|presets|plugins|examples|benchmarks)/[a-z_/.-]*)`", text):
+        assert (ROOT / path).exists(), path
+    table = text.split("## The import rule")[0]
+    rooms = {path.name for path in (ROOT / "tleg_cli").iterdir() if path.is_dir() and not path.name.startswith("__")}
+    assert rooms == {room for room in re.findall(r"`([a-z]+)/`", table) if (ROOT / "tleg_cli" / room).is_dir()}
+
+
+def test_the_import_order_of_the_document_is_the_one_that_is_checked():
+    from tests.test_architecture import ORDER
+
+    block = re.search(
+        r"^    (cli > .*?)\n\n", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert block
+    documented = [{name.strip() for name in part.split(",")} for part in block[1].split(">")]
+    assert documented == [names for names in ORDER if not any(name.startswith("__") for name in names)]
