@@ -14,4 +14,5 @@ from tleg_cli.api import Backbone, hookimpl
 @hookimpl
 def tleg_backbones():
     sizes = {"img_size": 224, "patch_size": 16, "embed_dim": 192, "num_heads": 3}  # a preset may change these
-    return [Backbone("vit_relpos", timm_name="vit_relpos_small_patch16_224", options=sizes)]
+    ends = ("ls1.gamma", "ls2.gamma")  # optional: the weights that end a block's residual branches, for --step
+    return [Backbone("vit_relpos", timm_name="vit_relpos_small_patch16_224", options=sizes, branch_ends=ends)]

@@ -42,6 +42,10 @@ def test_the_networks_of_the_own_backbone_need_only_timm(publish, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     publish((EXAMPLES / "own_backbone.py").read_text(), "own_backbone")
     run_commands_of("own_backbone")
+    grown = CliRunner().invoke(
+        app, ["expand", "runs/relpos/learngene.pt", "--depth", "9", "--out", "deep", "--step", "scaled"]
+    )
+    assert grown.exit_code == 0, grown.output
     sizes = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "num_heads": 2}
     model = timm.create_model("vit_relpos_small_patch16_224", depth=5, num_classes=10, **sizes)
     (file,) = (tmp_path / "runs").rglob("*depth-05.safetensors")

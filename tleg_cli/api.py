@@ -108,19 +108,27 @@ def expand(learngene: Learngene, depth: int | str | Depth) -> dict[str, Tensor]:
     return expand_learngene(learngene, full_depth(learngene, _one_depth(depth)))
 
 
-def create(learngene: Learngene | str | Path, depth: int | str | Depth, *, classes: int | None = None) -> nn.Module:
+def create(
+    learngene: Learngene | str | Path,
+    depth: int | str | Depth,
+    *,
+    classes: int | None = None,
+    step: str | None = None,
+    positions: str | None = None,
+) -> nn.Module:
     """A timm model of `depth` blocks with the weights of the learngene, ready to use or to train.
 
     learngene: in memory, or the path of its file. classes: of another data set; the head is then freshly initialised, also if the
-    number is the same.
+    number is the same. step, positions: another rule for depths other than the trained one, as `tleg expand` takes it (docs/method.md).
     Raises FileFormatError if the learngene doesn't fit its backbone.
 
         model = create("learngene.pt", depth=9)
     """
+    from tleg_cli.models.branches import reread
     from tleg_cli.models.descendant import expanded_model
 
     read = read_learngene(learngene) if isinstance(learngene, str | Path) else learngene
-    return expanded_model(read, _one_depth(depth), classes, fresh_head=classes is not None)
+    return expanded_model(reread(read, positions, step), _one_depth(depth), classes, fresh_head=classes is not None)
 
 
 def fit(
