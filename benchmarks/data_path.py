@@ -1,9 +1,9 @@
-"""Images a second of both data paths on the same 500 x 375 JPEGs, side by side: FFCV and batched augmentation against timm.
+"""Images per second of two data paths on the same 500 x 375 JPEGs: FFCV with batched augmentation, and timm's loader.
 
 python -m benchmarks.data_path [IMAGES [WORKERS]]      (a minute on two cores)
 
-Everything takes turns in one process tree, so that a busy machine slows all alike; the ratios are what counts. On the CPU the batched
-augmentation and timm's workers share the same cores; on a GPU machine it runs beside them.
+The two take turns in one process tree, so a busy machine slows both down; compare the ratios. On a CPU the batched augmentation and timm's
+workers share the same cores; with a GPU the augmentation runs there.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def timm_epoch(folder: Path, config: Config, workers: int, *, whole: bool) -> Ep
 
 
 def ffcv_epoch(betons: Path, config: Config, workers: int, *, whole: bool) -> Epoch:
-    """Our loader: crop, resize and flip in FFCV's threads; the rest on whole batches."""
+    """Our loader: crop, resize and flip in FFCV's threads; the rest on complete batches."""
     section = config.augmentation if whole else AugmentationSection()
     data = config.data.model_copy(update={"path": str(betons), "workers": workers})
     loader = open_train_loader(

@@ -1,9 +1,9 @@
-"""Fingerprints of small seeded trainings: run before and after a refactoring, the lines must be the same.
+"""Fingerprints of small seeded trainings: run it before and after a refactoring; the lines must be the same.
 
     python -m benchmarks.fingerprint OUT > before.txt      # about two minutes on 2 cores
 
-Weights are hashed tensor by tensor, scores as they are in metrics.jsonl, so that a change of file formats or timings doesn't show.
-Uses the command line only: any two versions of tleg can be compared.
+Weights are hashed tensor by tensor, scores as they are in metrics.jsonl, so changes of file formats or timings don't matter.
+It uses the command line only, so any two versions of tleg can be compared.
 """
 
 from __future__ import annotations

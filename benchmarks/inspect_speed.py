@@ -1,6 +1,6 @@
-"""How fast `tleg inspect` is on a DeiT-B of depth 12, made here; each limit is one that issue 5 states.
+"""How fast `tleg inspect` is on a DeiT-B of depth 12 with random weights, against a limit for each way of calling it.
 
-python benchmarks/inspect_speed.py            prints seconds and peak memory, exit code 1 if a limit is broken
+python -m benchmarks.inspect_speed            prints seconds and peak memory; exit code 1 if a limit is exceeded
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""FFCV's evaluation path beside PIL's and timm's, on real photographs: how far pixels differ, and what it does to top-1.
+"""FFCV's evaluation path compared with PIL's and timm's on real photographs: how far pixels differ, and how much that changes top-1.
 
-python benchmarks/parity.py      (about two minutes on two cores)
+python -m benchmarks.parity      (about two minutes on two cores)
 
-Both crop and resize by timm's own transform; what differs is the file: `tleg prepare` compresses anew and shrinks by area averages, and
-FFCV decodes JPEG by the fast DCT. A raw file gives the same pixels.
+Both crop and resize with timm's own transform. The difference comes from the file: `tleg prepare` compresses images again and shrinks them
+by area averages, and FFCV decodes JPEG with the fast DCT. A raw file gives the same pixels.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Real photographs as an image folder: pieces of china.jpg and flower.jpg, which come with scikit-learn. No download.
 
-A class is a place in a picture: 4 x 4 places in each of the two, 32 classes. Pieces are cut around it at random.
+A class is a place in a picture: 4 x 4 places in each of the two, 32 classes. Pieces are cut at random around it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The quickstart over several seeds as one Markdown table: mean and, in brackets, lowest to highest of each figure.
+"""The quickstart over several seeds as one Markdown table: mean and, in brackets, the lowest and highest of each figure.
 
 for seed in 0 1 2; do SEED=$seed RUN=runs/seed-$seed ./quickstart.sh; done
 python benchmarks/seeds.py runs/seed-*/summary.json

@@ -1,4 +1,4 @@
-"""`tleg --help` against `python -c "import typer, rich"`, run in turn: the ratio of the medians. At most 1.5 is promised.
+"""`tleg --help` against `python -c "import typer, rich"`, run in turn: the ratio of the medians, which should be at most 1.35.
 
 python benchmarks/startup.py
 """

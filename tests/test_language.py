@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 AVOIDED = {
     r"(?<!there )\b(is|are|was|were) no (?!longer|more\b)": "is not a ...",
     r"\bwhole\b(?! numbers?\b)": "complete, intact, entire",
-    r"\b(stands?|stood)\b": "is, is written",
+    r"\b(stands?|stood)\b(?!-)": "is, is written",
     r"(?<![`\"])\bbeside\b(?![`\"])": "next to, in addition to",  # `beside` is a key of tleg inspect --json
     r"\b(is|are|was|were|be|been) (said|told)\b": "is reported",
     r"\banew\b": "again",
