@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -26,7 +25,9 @@ from tleg_cli.commands.train_aux import train_aux
 from tleg_cli.commands.train_des import train_des
 from tleg_cli.commands.train_teacher import train_teacher
 from tleg_cli.commands.verify import verify
-from tleg_cli.errors import TlegError, one_line
+from tleg_cli.errors import EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, TlegError, one_line
+from tleg_cli.launch.standard_streams import EXIT_NO_READER, ReaderLeft, guarded_streams
+from tleg_cli.launch.stop_signals import StopRequested, catch_stop_signals, ignore_stop_signals, stop_requested
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "prepare": prepare,
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "verify": verify,
 }
+RESUMABLE = ("train-teacher", "train-aux", "train-des")  # stopped, they end with 75: the same command carries on
 
 app = typer.Typer(
     name="tleg",
@@ -78,19 +80,46 @@ def _root(
 
 
 def main() -> None:
-    """Runs the command line: 0 done, 1 the user can fix it, 2 usage, 75 stopped with a checkpoint written."""
+    """Runs the command line: 0 done, 1 the user can fix it, 2 usage, 75 stopped and the same command carries on."""
+    with guarded_streams(), catch_stop_signals():
+        code = _exit_code()
+    if stop_requested():
+        ignore_stop_signals()  # a second one would replace the exit code while Python shuts down
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Runs the command; its errors become one line each."""
+    try:
+        code = _run_app()
+        sys.stdout.flush()
+    except TlegError as error:
+        _report(error)
+        return error.exit_code
+    except ReaderLeft:
+        return EXIT_NO_READER
+    except StopRequested as stopped:
+        if sys.argv[1:2] == [] or sys.argv[1] not in RESUMABLE:
+            return 128 + stopped.number
+        _report(Preempted(f"{stopped} before the first step; run the same command again to start"))
+        return EXIT_PREEMPTED
+    return code
+
+
+def _run_app() -> int:
+    """typer ends every command by SystemExit."""
     try:
         app()
-    except TlegError as error:
-        _tell(error)
-        sys.exit(error.exit_code)
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else int(left.code is not None)
+    return 0
 
 
-def _tell(error: TlegError) -> None:
-    if "RANK" in os.environ:
-        from tleg_cli.launch.launch import report_to_launcher
+def _report(error: TlegError) -> None:
+    """One line on stderr; in one of several processes, the launcher prints it."""
+    from tleg_cli.launch.rank_errors import leave_for_launcher
 
-        if report_to_launcher(error):
-            return
-    prefix = "" if error.exit_code != 1 else "error: "
+    if leave_for_launcher(error):
+        return
+    prefix = "error: " if error.exit_code == EXIT_USER_ERROR else ""
     typer.echo(f"{prefix}{one_line(error)}", err=True)

@@ -66,12 +66,12 @@ def test_a_node_that_never_joins_is_named_when_the_time_is_up(made, tmp_path, ra
 
 @pytest.mark.slow
 @pytest.mark.parametrize("who", [("--node-rank", 1), ()], ids=["node-1", "no-rank"])
-def test_a_stranger_behind_the_port_is_no_hang(made, tmp_path, who):
+def test_another_program_behind_the_port_does_not_hang(made, tmp_path, who):
     """Something listens there and never answers: a web server, say."""
-    with socket.socket() as stranger:
-        stranger.bind(("127.0.0.1", 0))
-        stranger.listen()
-        meeting = ("--nodes", 2, *who, "--rdzv-endpoint", f"127.0.0.1:{stranger.getsockname()[1]}", "--rdzv-timeout", 3)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        meeting = ("--nodes", 2, *who, "--rdzv-endpoint", f"127.0.0.1:{other.getsockname()[1]}", "--rdzv-timeout", 3)
         done = in_its_own_process(*aux(made, tmp_path / "out", "--gpus", 2, *meeting))
     assert done.code == 1
     lines = done.err.strip().splitlines()
@@ -99,12 +99,12 @@ def test_a_port_in_use_is_named(tleg, made, tmp_path):
         (("--nodes", 2), "--rdzv-endpoint HOST:PORT"),
         (("--nodes", 2, "--rdzv-endpoint", "here"), "write HOST:PORT"),
         (("--nodes", 2, "--rdzv-endpoint", "here:99999"), "write HOST:PORT"),
-        (("--nodes", 2, "--rdzv-endpoint", "localhost:29500", "--node-rank", 2), "counted from 0"),
-        (("--nodes", 2, "--rdzv-endpoint", "nowhere.invalid:29500"), "knows no host 'nowhere.invalid'"),
-        (("--node-rank", 1), "give --nodes N too"),
+        (("--nodes", 2, "--rdzv-endpoint", "localhost:29500", "--node-rank", 2), "allows 0 to 1"),
+        (("--nodes", 2, "--rdzv-endpoint", "nowhere.invalid:29500"), "host 'nowhere.invalid' is unknown"),
+        (("--node-rank", 1), "--node-rank only applies to multi-machine runs; also pass --nodes N"),
     ],
 )
-def test_a_meeting_that_cant_be_is_one_line(tleg, made, tmp_path, options, words):
+def test_a_wrong_rendezvous_is_one_line(tleg, made, tmp_path, options, words):
     done = tleg(*aux(made, tmp_path / "out", *options))
     assert done.code == 1
     assert words in done.err

@@ -13,7 +13,7 @@ from tleg_cli.training.checkpoint import newest_checkpoint
 from tleg_cli.training.train_teacher import train_teacher
 
 TWICE = """
-import os, signal
+import os, signal, time
 from tests.tiny import ALONE
 from tleg_cli.training.signals import stop_requests
 
@@ -22,12 +22,13 @@ with stop_requests(ALONE) as ask:
     os.kill(os.getpid(), signal.SIGINT)
     assert ask(False).stop
     print("once", flush=True)
+    time.sleep(0.6)  # sooner, it counts as the same Ctrl-C
     os.kill(os.getpid(), signal.{second})
     print("twice", flush=True)
 """
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP"])
 def test_each_signal_ends_the_run_after_this_step_with_a_checkpoint(tmp_path, name):
     number = getattr(signal, name)
     before = signal.getsignal(number)

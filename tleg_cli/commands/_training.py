@@ -89,13 +89,14 @@ def in_processes(
     """Starts torchrun if several processes are asked for; else trains here, and rank 0 reports."""
     from tleg_cli.launch.launch import launch
 
-    code = launch(processes, out, torchrun_options, say=partial(typer.echo, err=True))
+    say = partial(typer.echo, err=True)
+    code = launch(processes, out, torchrun_options, say=say)
     if code is not None:
         raise typer.Exit(code)
     from tleg_cli.report.progress import Screen
     from tleg_cli.training.distributed import join_world
 
-    with join_world(processes.device) as world:
+    with join_world(processes.device, say) as world:
         summary = train(world, Screen(quiet=not world.main))
         if world.main:
             report(summary)

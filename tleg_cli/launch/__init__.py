@@ -1,1 +1,1 @@
-"""Processes of a run: started, watched, heard. Nothing here sees a tensor."""
+"""Processes of a run: started, watched and stopped. Nothing here sees a tensor."""

@@ -8,7 +8,7 @@ import os
 import signal
 from dataclasses import dataclass
 
-from tleg_cli.errors import ConfigError
+from tleg_cli.errors import ConfigError, TlegError
 
 LAUNCHER = "TLEG_LAUNCHER"  # the process that a rank must not outlive
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -38,15 +38,24 @@ def check_cuda(gpus: int) -> None:
 
 
 def die_with(parent: int) -> None:
-    """In a child of the process `parent`: asks Linux to kill it when that dies. Elsewhere nothing happens."""
-    with contextlib.suppress(AttributeError, OSError):  # no Linux
+    """In a child of the process `parent`: asks Linux to kill it when its parent dies. Does nothing on other systems."""
+    with contextlib.suppress(AttributeError, OSError):  # not Linux
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:  # it died before the line above
         os._exit(1)
 
 
+def started_by_tleg() -> bool:
+    """Whether this process is a rank that `tleg --gpus N` has started."""
+    return os.environ.get(LAUNCHER) == str(os.getppid())
+
+
 def die_with_launcher() -> None:
-    """In a rank: it would train on, unseen, in a locked run folder. Nothing happens under somebody else's torchrun."""
-    launcher = os.environ.get(LAUNCHER)
-    if launcher is not None:
-        die_with(int(launcher))
+    """In a rank: without its launcher it would train on unseen, in a locked run folder. Does nothing under torchrun alone."""
+    if started_by_tleg():
+        die_with(os.getppid())
+    elif LAUNCHER in os.environ:
+        raise TlegError(
+            f"the process {os.environ[LAUNCHER][:40]!r} that started this rank ({LAUNCHER}) has ended; "
+            f"if this is not a rank, run: unset {LAUNCHER}"
+        )

@@ -1,28 +1,28 @@
-"""What ranks beside the first print: it goes into the run folder, so that there is one screen. Empty files are taken away again."""
+"""The output of ranks other than the first goes into the run folder, so that one rank has the screen. Empty files go."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
 
-_BOTH = 3  # torchrun's number for stdout and stderr
+_STDOUT_AND_STDERR = 3  # torchrun's number for both
 
 
 def log_folder(run_folder: Path, node: int | None) -> Path:
-    """Of one node: several may share the run folder."""
+    """The folder of one node: several may share the run folder."""
     return run_folder / "logs" / f"node-{node or 0}"
 
 
 def log_arguments(logs: Path, gpus: int) -> list[str]:
-    """torchrun's options: what local ranks from 1 on print goes below `logs`."""
+    """torchrun's options: the output of local ranks from 1 on goes below `logs`."""
     if gpus == 1:
         return []
-    return [f"--log-dir={logs}", "--redirects=" + ",".join(f"{rank}:{_BOTH}" for rank in range(1, gpus))]
+    return [f"--log-dir={logs}", "--redirects=" + ",".join(f"{rank}:{_STDOUT_AND_STDERR}" for rank in range(1, gpus))]
 
 
 def remove_empty(logs: Path) -> None:
-    """Files and folders in which nothing stands, up to the run folder."""
-    for path in sorted(logs.rglob("*"), reverse=True):  # what is in a folder before the folder
+    """Removes empty files and folders, up to the run folder."""
+    for path in sorted(logs.rglob("*"), reverse=True):  # the content of a folder before the folder
         with contextlib.suppress(OSError):
             if path.is_dir():
                 path.rmdir()
@@ -34,6 +34,6 @@ def remove_empty(logs: Path) -> None:
 
 
 def written_logs(logs: Path) -> str:
-    """` (its output: ...)` where there is some; or nothing."""
+    """` (its output: ...)` if there is any, else an empty string."""
     written = [file for file in logs.rglob("*.log") if file.stat().st_size]
     return f" (its output: {max(written, key=lambda file: file.stat().st_mtime)})" if written else ""

@@ -1,10 +1,11 @@
-"""The processes of a run: who this one is, and the few things that they do together. The same code for one process."""
+"""The processes of a run: which one this is, and the few things that they do together. The same code for one process."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
+import math
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -14,16 +15,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tleg_cli.errors import PeerLost, TlegError
-from tleg_cli.launch.heartbeat import hang_timeout, pulse
-from tleg_cli.launch.processes import check_cuda
+from tleg_cli.errors import PeerLost, Preempted, TlegError
+from tleg_cli.launch.heartbeat import hang_timeout, heartbeat
+from tleg_cli.launch.processes import check_cuda, started_by_tleg
+from tleg_cli.launch.rank_environment import RankEnvironment, rank_environment
+from tleg_cli.launch.stop_signals import stop_requested
+from tleg_cli.training.join_ranks import join_ranks
 
 FIRST_TIMEOUT = timedelta(minutes=10)  # the first step compiles and may wait for a slow disk
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among all. rank 0 is the one that writes and shows."""
+    """This process among all. Rank 0 is the one that writes files and reports."""
 
     rank: int
     size: int
@@ -35,57 +39,69 @@ class World:
 
 
 @contextlib.contextmanager
-def join_world(device: str) -> Iterator[World]:
+def join_world(device: str, say: Callable[[str], None] = lambda line: None) -> Iterator[World]:
     """The World of this process, from torchrun's environment if there is one; left again when the block ends.
 
-    device: "cuda" or "cpu". Sets the CUDA device before anything can touch another. Raises ConfigError without CUDA.
+    device: "cuda" or "cpu". say: gets a line if other ranks let this one wait. Sets the CUDA device before anything can
+    touch another. Raises ConfigError without CUDA, or for an environment that contradicts itself.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    chosen = _device(device)
-    if size == 1:
+    ranks = rank_environment()
+    chosen = _device(device, ranks)
+    if ranks is None or ranks.world_size == 1:
         yield World(0, 1, chosen)
         return
-    patience = max(FIRST_TIMEOUT, timedelta(seconds=2 * hang_timeout()))  # the launcher is to name a hung rank first
-    with pulse(int(os.environ["RANK"])):
+    with heartbeat(ranks.rank):
         try:
-            _meet("nccl" if device == "cuda" else "gloo", patience)
-            yield World(dist.get_rank(), size, chosen)
+            store = join_ranks(ranks, say)
+            dist.init_process_group(
+                "nccl" if device == "cuda" else "gloo",
+                store=store,
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                timeout=_patience(),
+            )
+            yield World(dist.get_rank(), ranks.world_size, chosen)
         except RuntimeError as error:
-            told = _peer_lost(error)
-            if told is None:
+            lost = _lost_connection(error, ranks)
+            if lost is None:
                 raise
-            raise told from error
+            raise lost from error
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()
 
 
-def _meet(backend: str, patience: timedelta) -> None:
-    """torchrun keeps its store when it starts the ranks again: without a name of their own they would dial the dead."""
-    store, rank, size = next(dist.rendezvous("env://", timeout=patience))
-    store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+def _patience() -> timedelta:
+    """How long a rank waits for the others. Under our launcher its watchdog kills what hangs, and a suspended job may go on
+    after days; under another one this is all that ends a hanging run."""
+    if started_by_tleg():
+        return timedelta(days=30)
+    seconds = hang_timeout()
+    return max(FIRST_TIMEOUT, timedelta(seconds=2 * seconds)) if math.isfinite(seconds) else timedelta(days=30)
 
 
-def _peer_lost(error: RuntimeError) -> TlegError | None:
-    """What to say of a connection that failed; None for any other error."""
+def _lost_connection(error: RuntimeError, ranks: RankEnvironment) -> TlegError | None:
+    """The error for a connection that failed; None for any other error."""
     if "EADDRINUSE" in str(error):
-        port = os.environ.get("MASTER_PORT")
-        return TlegError(f"port {port}, where the ranks meet, was taken in the meantime; run the same command again")
-    if isinstance(error, dist.DistError) or "gloo" in str(error):
-        return PeerLost(
-            "the connection to another rank was lost; run the same command again to carry on from the last checkpoint"
+        return TlegError(f"port {ranks.master_port}, where the ranks meet, is in use; run the same command again")
+    if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+        return None
+    if (number := stop_requested()) is not None:  # the others were asked to stop too, and were faster
+        return Preempted(
+            f"stopped by {signal.Signals(number).name}; the same command carries on from the last checkpoint"
         )
-    return None
+    return PeerLost(
+        "the connection to another rank was lost; run the same command again to carry on from the last checkpoint"
+    )
 
 
-def _device(device: str) -> torch.device:
+def _device(device: str, ranks: RankEnvironment | None) -> torch.device:
     if device == "cpu":
         return torch.device("cpu")
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    check_cuda(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    torch.cuda.set_device(local_rank)
-    return torch.device("cuda", local_rank)
+    check_cuda(ranks.local_world_size if ranks else 1)
+    index = ranks.local_rank if ranks else 0
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 def sum_over_ranks(values: Tensor, world: World) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tleg_cli.data.batches import Batch
 from tleg_cli.errors import Preempted
-from tleg_cli.launch.heartbeat import mark
+from tleg_cli.launch.heartbeat import report_activity
 from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate import Scores, evaluate
 from tleg_cli.training.job import Job, Observer
@@ -146,13 +146,13 @@ class _StopWhileScoring(Exception):
 
 def _score(job: Job, model: nn.Module, world: World, ask: Ask) -> Scores:
     """Of the model on the complete validation split. Raises _StopWhileScoring on every rank alike."""
-    mark("scoring")
+    report_activity("scoring")
     on_each_rank = -(-(job.val.samples // world.size) // job.recipe.batch_size)  # some ranks may have a batch more
 
     def interruptible(batches: Iterator[Batch]) -> Iterator[Batch]:
         for number, batch in enumerate(batches):
             yield batch
-            mark("scoring")
+            report_activity("scoring")
             if number < on_each_rank and ask(False).stop:
                 raise _StopWhileScoring
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tleg_cli.errors import TlegError
-from tleg_cli.launch.heartbeat import mark
+from tleg_cli.launch.heartbeat import report_activity
 from tleg_cli.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
 from tleg_cli.training.distributed import World, from_main, sum_over_ranks, wait_for_all
 from tleg_cli.training.health import Memory
@@ -66,7 +66,7 @@ def newest(training: Training) -> Checkpoint | None:
 def save(training: Training) -> None:
     """Rank 0 writes; the others wait, so that no rank is a checkpoint ahead."""
     state, folder, world = training.state, training.run.folder, training.run.world
-    mark("saving a checkpoint", state.step)
+    report_activity("saving a checkpoint", state.step)
     epoch_loss = mean_over_ranks(state.epoch_loss, world)
     if world.main:
         best = max(state.history, key=lambda record: record["top1"], default={"step": None})

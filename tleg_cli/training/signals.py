@@ -1,21 +1,17 @@
-"""A request to stop (SIGTERM, SIGUSR1, Ctrl-C) only sets a flag; training looks at it between steps, all ranks together."""
+"""What is to happen after a step, decided by all ranks together: stop, because one was asked to, or write a checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import FrameType
 
 import torch
 import torch.distributed as dist
 
+from tleg_cli.launch.stop_signals import only_noting, stop_requested
 from tleg_cli.training.distributed import World
-
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -23,12 +19,12 @@ class Requests:
     """What is to happen after this step, on every rank alike."""
 
     stop: bool  # a rank was asked to stop
-    save: bool  # a rank says that a checkpoint is due
+    save: bool  # a checkpoint is due on a rank
 
 
 @dataclass
 class Interval:
-    """When a checkpoint is due beside those of the epochs: None, "500" (steps) or "30m" (minutes since the last one)."""
+    """When a checkpoint is due in addition to those of the epochs: None, "500" (steps) or "30m" (minutes since the last)."""
 
     every: str | None
     saved: float = field(default_factory=time.monotonic)
@@ -44,29 +40,21 @@ class Interval:
 
 @contextlib.contextmanager
 def stop_requests(world: World) -> Iterator[Callable[[bool], Requests]]:
-    """Yields ask(due), which every rank calls after every step: what any of them wishes. A second Ctrl-C leaves at once."""
-    asked = False
+    """Yields ask(due), which every rank calls after every step: the requests of all ranks.
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            os._exit(128 + signal.SIGINT)
-        asked = True
+    See launch/stop_signals.py for what is a request. A second Ctrl-C ends the process at once.
+    """
+    with only_noting():
+        # a group of its own on the host: asking a GPU would stall it at every step
+        group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if world.size > 1 else None  # type: ignore[assignment]
 
-    # a group of its own on the host: asking a GPU would stall it at every step
-    group: dist.ProcessGroup | None = dist.new_group(backend="gloo") if world.size > 1 else None  # type: ignore[assignment]
+        def ask(due: bool) -> Requests:
+            stop = stop_requested() is not None
+            if group is None:
+                return Requests(stop, due)
+            flags = torch.tensor([int(stop), int(due)])
+            dist.all_reduce(flags, group=group)
+            any_stop, any_save = flags.tolist()
+            return Requests(bool(any_stop), bool(any_save))
 
-    def ask(due: bool) -> Requests:
-        if group is None:
-            return Requests(asked, due)
-        flags = torch.tensor([int(asked), int(due)])
-        dist.all_reduce(flags, group=group)
-        stop, save = flags.tolist()
-        return Requests(bool(stop), bool(save))
-
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-    try:
         yield ask
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

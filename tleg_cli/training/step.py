@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tleg_cli.augment.pipeline import step_generator
 from tleg_cli.data.batches import Batch
-from tleg_cli.launch.heartbeat import mark
+from tleg_cli.launch.heartbeat import report_activity
 from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate import autocast
 from tleg_cli.training.health import Norms, gradient_norms, is_bad
@@ -39,11 +39,11 @@ def take_step(job: Job, state: State, batches: Iterator[Batch], world: World) ->
     # batch norm moves its buffers in the forward pass; stopping or rolling back needs none of them
     buffers = {name: value.clone() for name, value in state.network.named_buffers() if recipe.on_nan.startswith("skip")}
     for part in range(recipe.accumulation):
-        mark("waiting for data", state.step)
+        report_activity("waiting for data", state.step)
         began = time.perf_counter()
         images, labels = next(batches)
         waited += time.perf_counter() - began
-        mark("computing", state.step)
+        report_activity("computing", state.step)
         last = part == recipe.accumulation - 1
         draw = state.step * recipe.accumulation + part
         with nullcontext() if last or world.size == 1 else state.replica.no_sync():  # type: ignore[operator]

@@ -8,7 +8,7 @@ from contextlib import closing
 
 from tleg_cli.data.batches import Batch, Loader
 from tleg_cli.errors import ConfigError
-from tleg_cli.launch.heartbeat import mark
+from tleg_cli.launch.heartbeat import STARTING, report_activity
 from tleg_cli.learngene.input_spec import InputSpec
 from tleg_cli.models.teacher import LoadedTeacher
 from tleg_cli.training.distributed import World
@@ -24,9 +24,9 @@ def score_teacher(teacher: LoadedTeacher, val: Loader, spec: InputSpec, precisio
     def with_sign_of_life(batches: Iterator[Batch]) -> Iterator[Batch]:
         for batch in batches:
             yield batch
-            mark("scoring the teacher")
+            report_activity("scoring the teacher")
+        report_activity(STARTING)  # the first step is still to come, and may have to compile
 
-    mark("scoring the teacher")
     with closing(val.epoch(0)) as batches:
         return evaluate(
             teacher.network,

@@ -1,0 +1,110 @@
+"""A request to stop (SIGTERM, SIGHUP, SIGUSR1, Ctrl-C), at any moment of a command.
+
+Until training begins it raises StopRequested, which ends the command; from then on it is only noted, and the loop asks
+for it between two steps. So nothing is lost: before the first step there is nothing to save, and the loop, the writing
+of a checkpoint and of the result are never cut short. Only a second Ctrl-C ends them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_SAME_CTRL_C = 0.5  # seconds: `timeout -s INT` sends the signal to the process and again to its group
+
+
+class StopRequested(BaseException):
+    """Asked to stop before training began. Not an Exception: no `except Exception` on the way must keep it."""
+
+    def __init__(self, number: int):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
+@dataclass
+class _Request:
+    """What this process has been asked. before: the handlers that ours have replaced; empty if ours are not installed."""
+
+    number: int | None = None
+    at: float = 0.0
+    raises: bool = True
+    before: dict[int, Any] = field(default_factory=dict)
+
+
+_request = _Request()
+
+
+def stop_requested() -> int | None:
+    """The number of the first stop signal, or None."""
+    return _request.number
+
+
+@contextlib.contextmanager
+def catch_stop_signals(before_exit: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """While the block runs, a stop signal raises StopRequested, or is noted once training has begun.
+
+    What the starter of this process wanted ignored stays ignored: `nohup`, or Ctrl-C for a script's background jobs.
+    before_exit: called when a second Ctrl-C ends the process at once. Does nothing outside the main thread, or if the
+    handlers are installed already.
+    """
+    if _request.before or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if _request.number is None:
+            _request.number, _request.at = number, now
+            if _request.raises:
+                raise StopRequested(number)
+        elif number == signal.SIGINT and now - _request.at > _SAME_CTRL_C:
+            before_exit()
+            os._exit(128 + signal.SIGINT)
+
+    _request.number, _request.raises = None, True
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            _request.before[number] = signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for one, handler in _request.before.items():
+            signal.signal(one, handler)
+        _request.before = {}
+
+
+@contextlib.contextmanager
+def only_noting() -> Iterator[None]:
+    """From here on a stop signal is only noted, also after the block: what has been trained is still to be written.
+
+    Raises StopRequested at the start if there is a request already.
+    """
+    if _request.before and _request.number is not None:
+        raise StopRequested(_request.number)
+    with catch_stop_signals():
+        _request.raises = False
+        yield
+
+
+def ignore_stop_signals() -> None:
+    """In a process that its parent ends: a signal to the process group must not take it away before that."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _in_child() -> None:
+    """A forked process is not asked to save anything: default behaviour, or none at all while its parent trains."""
+    for number, handler in _request.before.items():
+        signal.signal(number, handler if _request.raises else signal.SIG_IGN)
+    _request.before = {}
+
+
+os.register_at_fork(after_in_child=_in_child)
