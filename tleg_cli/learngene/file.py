@@ -90,9 +90,9 @@ def check_values(learngene: Learngene, path: Path) -> None:
     """Raises FileFormatError for a theta that can't be expanded, and for NaN or Inf, which every descendant would inherit."""
     for part, tensors in (("theta", learngene.theta), ("shared", learngene.shared)):
         for name, tensor in tensors.items():
-            if (tensor.itemsize < 2 and tensor.is_floating_point()) or (
-                part == "theta" and not tensor.is_floating_point()
-            ):
+            precise = tensor.is_floating_point() and tensor.itemsize > 1
+            whole = not tensor.is_floating_point() and not tensor.is_complex()  # indices and masks, as Swin has
+            if not precise and not (whole and part == "shared"):
                 raise FileFormatError(
                     f"{path}: {part} of {name} holds {str(tensor.dtype).removeprefix('torch.')}; "
                     "a learngene needs floating-point values of 16 bits or more"
