@@ -64,7 +64,7 @@ def test_numbers_are_still_numbers(text, value):
         (["aux.lr=.inf"], ["aux.lr"]),
         (["aux.depth='3,6'"], ["names 2 networks"]),
         (["descendant.depths=12-3"], ["12-3 runs backwards"]),
-        (["descendant.depths='3,,6'"], ["an empty place"]),
+        (["descendant.depths='3,,6'"], ["a depth is missing"]),
         (["descendant.per_depth={6: {epohcs: 3}}"], ["epohcs"]),
         (["aux.lr.x=1"], ["aux.lr.x", "lr is a value"]),
         (["data.std=[0, 1, 1]"], ["data.std"]),

@@ -141,7 +141,7 @@ def test_stages_stand_apart(tmp_path, gene):
 def test_unknown_bases_and_depths_are_refused_before_any_work(files):
     with pytest.raises(ConfigError, match="Did you mean 'linear'"):
         inspect_file(files["random"], Question(bases=("liner",)))
-    with pytest.raises(ConfigError, match="is no depth"):
+    with pytest.raises(ConfigError, match="is not a depth"):
         inspect_file(files["random"], Question(depths="x"))
 
 

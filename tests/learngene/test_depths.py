@@ -34,18 +34,18 @@ def test_what_is_understood(text, depths):
     ("text", "words"),
     [
         ("12-3", ["12-3 runs backwards", "write 3-12"]),
-        ("3,,6", ["an empty place"]),
-        ("", ["an empty place"]),
-        ("2::2", ["an empty place"]),
+        ("3,,6", ["a depth is missing"]),
+        ("", ["a depth is missing"]),
+        ("2::2", ["a depth is missing"]),
         ("0", ["from 1 to 1000"]),
         ("2:0:2:2", ["from 1 to 1000"]),
         ("1001", ["from 1 to 1000"]),
-        ("6,6", ["6 stands there more than once"]),
-        ("3-6,5", ["5 stands there more than once"]),
-        ("-3", ["'-3' is no depth"]),
-        ("3.5", ["'3.5' is no depth"]),
-        ("six", ["'six' is no depth"]),
-        ("٣", ["is no depth"]),
+        ("6,6", ["6 is there more than once"]),
+        ("3-6,5", ["5 is there more than once"]),
+        ("-3", ["'-3' is not a depth"]),
+        ("3.5", ["'3.5' is not a depth"]),
+        ("six", ["'six' is not a depth"]),
+        ("٣", ["is not a depth"]),
         ("1-1000,1:1-1000", ["more than 1000 networks"]),
         ("1-1000:1-1000:1-1000:1-1000", ["more than 1000 networks"]),
     ],
@@ -85,7 +85,7 @@ def test_one_number_sets_the_deepest_stage():
 
 
 def test_one_number_on_equally_deep_stages_is_ambiguous():
-    with pytest.raises(ConfigError, match=r"2:2:2:2.*which stage"):
+    with pytest.raises(ConfigError, match=r"2:2:2:2.*write all 4"):
         complete_depth((6,), (2, 2, 2, 2), "swin")
 
 

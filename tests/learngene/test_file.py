@@ -102,21 +102,22 @@ def content_of(learngene, path: Path) -> dict:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format_version": 2}, ["format version 2", "reads 1"]),
+        ({"format_version": 3}, ["format version 3", "reads 1 and 2"]),
+        ({"format_version": 2}, ["expansion is missing"]),
         ({"format_version": "1"}, ["format version '1'"]),
         ({"format": "other"}, ["holds no state dict", "theta: dict of 4"]),
         ({"stages": None}, ["stages None"]),
-        ({"stages": ["layers"]}, ["lies in none of the stages layers"]),
+        ({"stages": ["layers"]}, ["is in none of the stages layers"]),
         ({"basis": "liner"}, ["'liner'", "Did you mean 'linear'"]),
-        ({"basis": "hat:4"}, ["asks for 4"]),
+        ({"basis": "hat:4"}, ["needs 4"]),
         ({"basis": 3}, ["basis 3"]),
         ({"metadata": []}, ["metadata []"]),
         ({"theta": {"blocks.*.x": 3}}, ["theta is not a table of tensors"]),
         ({"theta": None}, ["theta is not a table of tensors"]),
         ({"shared": {1: torch.ones(1)}}, ["shared is not a table of tensors"]),
-        ({"theta": {"blocks.*.x": torch.ones(3)}}, ["blocks.*.x", "asks for 2"]),
+        ({"theta": {"blocks.*.x": torch.ones(3)}}, ["blocks.*.x", "needs 2"]),
         ({"theta": {"blocks.*.x": torch.tensor(1.0)}}, ["blocks.*.x", "()"]),
-        ({"theta": {"elsewhere.*.x": torch.ones(2)}}, ["elsewhere.*.x lies in none of the stages"]),
+        ({"theta": {"elsewhere.*.x": torch.ones(2)}}, ["elsewhere.*.x is in none of the stages"]),
     ],
 )
 def test_changed_files_are_refused_by_what_is_wrong(make_learngene, tmp_path, change, words):

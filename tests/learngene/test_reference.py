@@ -194,7 +194,7 @@ def test_another_width_of_one_tensor_is_named_with_its_shape(tmp_path, key):
         ({"cls_token": torch.ones(1, 1, 192)}, ["cls_token is not part"]),
         ({"norm.weight": "none"}, ["norm.weight: str"]),
         ({"norm.weight": torch.ones(192, dtype=torch.int64)}, ["norm.weight holds torch.int64"]),
-        ({"pos_embed": torch.ones(1, 5, 192)}, ["5 places", "square"]),
+        ({"pos_embed": torch.ones(1, 5, 192)}, ["5 positions", "square"]),
         ({"pos_embed": torch.ones(4, 192)}, ["pos_embed has shape (4, 192)"]),
         (
             {"patch_embed.proj.weight": torch.ones(192, 1, 16, 16)},

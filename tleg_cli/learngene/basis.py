@@ -74,7 +74,7 @@ def basis_names() -> list[str]:
 def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
     """The basis called `name`: `linear`, `constant`, `polynomial:2`, `piecewise:3`, `hat:3`, or one of `more`.
 
-    Raises ConfigError for a name that nobody has.
+    Raises ConfigError for an unknown name.
     """
     others = {basis.name: basis for basis in more}
     if name in others:

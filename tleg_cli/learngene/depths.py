@@ -27,14 +27,14 @@ def parse_depths(text: str) -> list[Depth]:
         raise ConfigError(f"depths {text!r}: more than {MAX_DESCENDANTS} networks")
     twice = {depth for depth in depths if depths.count(depth) > 1}
     if twice:
-        raise ConfigError(f"depths {text!r}: {format_depth(min(twice))} stands there more than once")
+        raise ConfigError(f"depths {text!r}: {format_depth(min(twice))} is there more than once")
     return depths
 
 
 def _parse_range(item: str, text: str) -> list[int]:
     match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", item.strip())
     if not match:
-        what = f"{item.strip()!r} is no depth" if item.strip() else "an empty place"
+        what = f"{item.strip()!r} is not a depth" if item.strip() else "a depth is missing"
         raise ConfigError(f"depths {text!r}: {what}; {_GRAMMAR}")
     first = int(match[1])
     last = int(match[2] or first)
@@ -55,7 +55,7 @@ def complete_depth(depth: Depth, usual: Depth, name: str, family: Depth | None =
 
     A single number sets the deepest stage, the others keep theirs: `6` on `(2, 2, 18, 2)` is `(2, 2, 6, 2)`.
     family: the usual depth of the backbone, which says what its deepest stage is, whatever this learngene has there.
-    Raises ConfigError if the numbers of stages differ, if no stage is deeper than the others, or for a stage of 0.
+    Raises ConfigError for another number of stages, if no stage is deeper than the others, and for a stage of 0 blocks.
     """
     if min(depth, default=0) < 1:
         raise ConfigError(f"depth {format_depth(depth) or depth}: a stage has at least 1 block")
@@ -70,7 +70,7 @@ def complete_depth(depth: Depth, usual: Depth, name: str, family: Depth | None =
     if stages.count(max(stages)) > 1:
         raise ConfigError(
             f"depth {depth[0]}: {name} has stages of {format_depth(stages)} blocks, none deeper than the others; "
-            f"say which stage is meant: {len(stages)} numbers with colons, as in {format_depth(stages)}"
+            f"write all {len(stages)} with colons, as in {format_depth(stages)}"
         )
     deepest = stages.index(max(stages))
     return (*usual[:deepest], depth[0], *usual[deepest + 1 :])

@@ -123,8 +123,9 @@ def _check_header(header: Mapping[str, Any], path: Path) -> None:
             f"{path} has format version {version!r}; this tleg reads {FORMAT_VERSION} and {WITH_EXPANSION}: "
             "use the tleg that wrote it"
         )
-    if missing := [key for key in ("basis", "stages", "metadata") if key not in header]:
-        raise FileFormatError(f"{path}: {missing[0]} is missing; a learngene file always has it")
+    wanted = ("basis", "stages", "metadata", *(["expansion"] if version == WITH_EXPANSION else []))
+    if missing := [key for key in wanted if key not in header]:
+        raise FileFormatError(f"{path}: {missing[0]} is missing; a learngene file of version {version} has it")
     stages = header["stages"]
     if (
         not isinstance(stages, list)

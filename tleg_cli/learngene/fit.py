@@ -1,4 +1,4 @@
-"""fit: the learngene of a network that is trained already, in closed form: least squares over its layers, tensor by tensor.
+"""fit: the learngene of a trained network in closed form, by least squares over its layers, tensor by tensor.
 
 For block l of L the formula is W_l = sum_k basis[l, k] * theta_k, so theta = B^+ W, B^+ the pseudo-inverse of the basis.
 """
@@ -17,13 +17,16 @@ from tleg_cli.learngene.depths import Depth
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.learngene.gram import CHUNK, expected_r_squared, gram
+from tleg_cli.weights.open import first_not_finite
 from tleg_cli.weights.stacks import Stack, find_stacks
 
 
 @dataclass(frozen=True)
 class StackFit:
-    """How well one weight of all blocks is met. left, variation: sums of squares, of what the learngene misses and of the
-    layers about their mean. random: the R^2 to expect of independent random layers. Of several: the sums of each.
+    """How well the learngene reproduces one weight in all blocks of a stage.
+
+    numbers: how many values that is. left: the sum of squares of what the learngene misses. variation: that of the layers
+    about their mean. random: the R^2 that independent random layers would have; None if it can't be computed.
     """
 
     name: str
@@ -36,23 +39,24 @@ class StackFit:
 
     @property
     def r2(self) -> float | None:
-        """1 - left / variation; None where the layers don't differ."""
+        """1 - left / variation; None if all layers are equal."""
         return 1 - self.left / self.variation if self.variation > 0 else None
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A learngene and how well it stands for the network that it was made of."""
+    """A learngene and how well it reproduces the network that it was fitted to."""
 
     learngene: Learngene
     stacks: Sequence[StackFit]
 
 
 def fit(weights: Mapping[str, Tensor], stages: Sequence[str], basis: Basis, metadata: Metadata) -> Fitted:
-    """The learngene nearest to a network, layer by layer in the sum of squares. weights: its state dict.
+    """The learngene whose expansion is nearest to a network, in the sum of squares over all layers.
 
-    metadata.depth: its blocks of each stage. Everything outside the stages is shared and stays as it is; half precision
-    becomes float32. Raises FileFormatError for blocks that are not equal, not there, not finite or hold whole numbers,
+    weights: the network's state dict, name -> (any shape); the same name in all blocks of a stage has one shape.
+    metadata.depth: the blocks of each stage. Everything outside the stages is shared and kept as it is; half precision and
+    float8 become float32. Raises FileFormatError for blocks that are missing, unequal, not finite or made of integers,
     ConfigError for a basis with more thetas than a stage has blocks.
     """
     stacks = find_stacks({name: tuple(tensor.shape) for name, tensor in weights.items()}, stages)
@@ -66,7 +70,7 @@ def fit(weights: Mapping[str, Tensor], stages: Sequence[str], basis: Basis, meta
 
 
 def block_counts(names: Collection[str], stages: Sequence[str]) -> Depth:
-    """How many blocks each stage has, 0 for one that isn't there."""
+    """How many blocks each stage has; 0 for a stage that is missing."""
     found: dict[str, set[str]] = {stage: set() for stage in stages}
     for name in names:
         for stage in stages:
@@ -80,30 +84,32 @@ def _check_blocks(weights: Mapping[str, Tensor], stages: Sequence[str], stacks: 
     for stage, blocks in zip(stages, depth, strict=True):
         of_stage = [stack for stack in stacks if stack.stage == stage]
         if not of_stage or any(stack.layers != tuple(range(blocks)) for stack in of_stage):
-            raise FileFormatError(f"{stage} does not hold the blocks 0 to {blocks - 1}")
+            raise FileFormatError(f"{stage} doesn't have the blocks 0 to {blocks - 1}, each with the same weights")
         for name in weights:
             if name.startswith(f"{stage}.") and name not in members:
                 raise FileFormatError(f"{name} is not in every block of {stage} with the same shape")
     for name in sorted(members):
         if not weights[name].is_floating_point():
-            raise FileFormatError(f"{name} holds {weights[name].dtype}: whole numbers can't be expanded")
-        if not weights[name].isfinite().all():
-            raise FileFormatError(f"{name} holds NaN or Inf; see tleg inspect --tensors --sort nan")
+            raise FileFormatError(
+                f"{name} holds {str(weights[name].dtype).removeprefix('torch.')}; only floating-point weights can be fitted"
+            )
+    if (broken := first_not_finite(weights)) is not None:
+        raise FileFormatError(f"{broken} holds NaN or Inf; run `tleg inspect FILE --tensors --sort nan` to see where")
 
 
 def _full_rank(basis: Basis, stage: str, depth: int) -> Tensor:
-    """(depth, rank). With fewer blocks than thetas some theta would be anything."""
+    """(depth, rank). With fewer blocks than thetas, least squares has no unique solution."""
     matrix = basis.matrix(depth)
     if int(torch.linalg.matrix_rank(matrix)) < basis.rank:
         raise ConfigError(
-            f"basis {basis.name} has {basis.rank} thetas, and the {depth} blocks of {stage} can't tell them apart; "
-            "take a basis with fewer"
+            f"basis {basis.name} has {basis.rank} thetas, but {stage} has {depth} block{'s' * (depth > 1)}, which don't determine "
+            "them; choose a basis with fewer, such as constant"
         )
     return matrix
 
 
 def _theta(layers: Sequence[Tensor], matrix: Tensor) -> Tensor:
-    """(rank, *shape): B^+ W in float64, 65,536 numbers of each layer at a time."""
+    """(rank, *shape): B^+ W in float64, 65,536 values of each layer at a time."""
     inverse = torch.linalg.pinv(matrix)
     flat = [layer.detach().reshape(-1) for layer in layers]
     theta = torch.empty(matrix.shape[1], flat[0].numel(), dtype=_precise(layers[0]).dtype)
@@ -114,14 +120,14 @@ def _theta(layers: Sequence[Tensor], matrix: Tensor) -> Tensor:
 
 
 def _precise(tensor: Tensor) -> Tensor:
-    """A learngene is made to be trained on: at least float32."""
+    """Learngenes are trained on, so at least float32."""
     if not tensor.is_floating_point():
         return tensor
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32) if tensor.itemsize > 1 else torch.float32)
 
 
 def _quality(learngene: Learngene, stack: Stack, weights: Mapping[str, Tensor], matrix: Tensor) -> StackFit:
-    """Measured on what expand() makes of the learngene, not on the algebra that made it."""
+    """Measured on what expand() makes of the learngene, so that an error in the algebra would show."""
     alone = replace(learngene, theta={stack.name: learngene.theta[stack.name]}, shared={})
     grown = expand(alone, learngene.metadata.depth)
     left = sum(float((grown[name].double() - weights[name].double()).square().sum()) for name in stack.members)

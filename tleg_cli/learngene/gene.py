@@ -14,13 +14,15 @@ from tleg_cli.learngene.depths import MAX_DEPTH, Depth
 from tleg_cli.learngene.expansion import PUBLISHED, Expansion
 from tleg_cli.learngene.input_spec import InputSpec
 
+MAX_CLASSES = 10_000_000
+
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a learngene was made from and for; plain values only, written into every file beside the tensors."""
+    """What a learngene was made from and for; plain values only, written into every file with the tensors."""
 
     backbone: str  # the name of a registered backbone
-    options: Mapping[str, Any]  # its keyword arguments: img_size, embed_dim, ...; num_classes stands in `classes`
+    options: Mapping[str, Any]  # its keyword arguments: img_size, embed_dim, ...; num_classes is `classes`
     depth: Depth  # the depth of the aux net: blocks of each stage
     classes: int
     input: InputSpec  # the images that it was trained on
@@ -33,7 +35,7 @@ class Learngene:
     """theta[name]: (rank, *shape of one block's weight), its name with a `*` for the block's number.
 
     shared[name]: a tensor that every depth has as it is (patch embedding, positions, final norm, head).
-    stages: the dotted places of the repeated blocks (`("blocks",)` in a ViT), in the order of a Depth's numbers.
+    stages: the dotted names of the lists of repeated blocks (`("blocks",)` in a ViT), in the order of a Depth's numbers.
     Raises FileFormatError if theta doesn't fit the basis or the stages.
     """
 
@@ -49,13 +51,13 @@ class Learngene:
             if tensor.ndim < 1 or tensor.shape[0] != self.basis.rank:
                 raise FileFormatError(
                     f"theta of {name} has shape {tuple(tensor.shape)}, but basis {self.basis.name} "
-                    f"asks for {self.basis.rank} as its first number"
+                    f"needs {self.basis.rank} as its first dimension"
                 )
             if self.stage_of(name) is None:
-                raise FileFormatError(f"theta {name} lies in none of the stages {', '.join(self.stages)}")
+                raise FileFormatError(f"theta {name} is in none of the stages {', '.join(self.stages)}")
         if len(self.stages) != len(self.metadata.depth):
             raise FileFormatError(
-                f"depth {self.metadata.depth} of the aux net has not one number for each of the stages {self.stages}"
+                f"depth {self.metadata.depth} of the aux net doesn't have one number for each of the stages {self.stages}"
             )
 
     def stage_of(self, name: str) -> int | None:
@@ -64,32 +66,35 @@ class Learngene:
         return self.stages.index(prefix) if star and prefix in self.stages else None
 
     def parameters(self) -> int:
-        """How many numbers are stored."""
+        """How many values are stored."""
         return sum(tensor.numel() for part in (self.theta, self.shared) for tensor in part.values())
 
 
-def _whole(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _table(value: Any) -> bool:
+def _is_table(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
-# what each value must be, in words, and whether it is
+# what each value must be, in words, and whether it is; image_size, mean, std and crop_pct are InputSpec's
 _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "backbone": ("the name of a backbone", lambda value: isinstance(value, str) and bool(value)),
-    "options": ("a table", _table),
+    "options": ("a table", _is_table),
     "depth": (
-        f"a list of numbers from 1 to {MAX_DEPTH}",
+        f"a list of whole numbers from 1 to {MAX_DEPTH}",
         lambda value: (
             isinstance(value, list | tuple)
             and bool(value)
-            and all(_whole(blocks) and 0 < blocks <= MAX_DEPTH for blocks in value)
+            and all(_is_whole(blocks) and 0 < blocks <= MAX_DEPTH for blocks in value)
         ),
     ),
-    "classes": ("a whole number from 0", lambda value: _whole(value) and value >= 0),
-    "provenance": ("a table", _table),
+    "classes": (
+        f"a whole number from 0 to {MAX_CLASSES}",
+        lambda value: _is_whole(value) and 0 <= value <= MAX_CLASSES,
+    ),
+    "provenance": ("a table", _is_table),
     "class_names": (
         "a list of names",
         lambda value: isinstance(value, list | tuple) and all(isinstance(name, str) for name in value),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 16  # numbers of each layer at a time: 12 layers in float64 are 6 MB, which caches hold
+CHUNK = 1 << 16  # values of each layer at a time: 12 layers in float64 are 6 MB, which fit in a cache
 SHUFFLES = 1000
 _SHUFFLE_NUMBERS = 20_000_000  # at most so many per stack, so that a thousand layers stay possible
 
@@ -22,8 +22,8 @@ _SHUFFLE_NUMBERS = 20_000_000  # at most so many per stack, so that a thousand l
 class Gram:
     """Layers X (layers, numbers) as inner products, in float64, split at the mean layer m so that nothing cancels.
 
-    centred: (layers, layers), (X - m)(X - m)^T.   along: (layers,), (X - m) m.   mean: m . m.   numbers: of one layer.
-    The Gram of several tensors side by side is the sum of theirs: that is how modules and whole networks are measured.
+    centred: (layers, layers), (X - m)(X - m)^T.   along: (layers,), (X - m) m.   mean: m . m.   numbers: values in one layer.
+    The Gram of several concatenated tensors is the sum of theirs: so modules and complete networks are measured.
     """
 
     centred: Tensor
@@ -54,7 +54,7 @@ class Gram:
 
 
 def gram(layers: Sequence[Tensor]) -> Gram:
-    """The Gram of equally shaped layers, on the CPU in float64, 65,536 numbers of each at a time."""
+    """The Gram of equally shaped layers, on the CPU in float64, 65,536 values of each at a time."""
     flat = [layer.detach().reshape(-1) for layer in layers]
     centred = torch.zeros(len(flat), len(flat), dtype=torch.float64)
     along = torch.zeros(len(flat), dtype=torch.float64)

@@ -54,7 +54,7 @@ def read_reference(
     """The learngene of a reference checkpoint: weights under "model", or the dict itself.
 
     backbone: a name of FAMILIES, or `vit`; without it, the width says which. depth: of its aux net, 12 unless given.
-    heads: only for `vit`; 64 numbers a head unless given. Raises FileFormatError for a key that is missing, unknown or of
+    heads: only for `vit`; 64 channels a head unless given. Raises FileFormatError for a key that is missing, unknown or of
     another shape and for any file that could run code; ConfigError for a backbone that the file isn't of.
     """
     if not path.is_file():
@@ -86,9 +86,9 @@ def read_reference(
 
 
 def write_reference(learngene: Learngene, path: Path) -> None:
-    """Writes `path` as the reference code reads it, atomically. Depth, heads and normalisation have no place there.
+    """Writes `path` as the reference code reads it, atomically. The format has no place for depth, heads and normalisation.
 
-    Raises ConfigError if the learngene is no plain ViT with the linear basis.
+    Raises ConfigError unless the learngene is a plain ViT with the linear basis.
     """
     if learngene.basis.name not in ("linear", "polynomial:1") or learngene.stages != ("blocks",):
         raise ConfigError(
@@ -136,12 +136,12 @@ def _check_shapes(weights: Mapping[str, Tensor], path: Path) -> None:
     """Everything follows from the width, the patch, the hidden layer, the number of patches and of classes."""
     for key, dimensions in (("norm.weight", 1), ("patch_embed.proj.weight", 4), ("pos_embed", 3), ("head.weight", 2)):
         if weights[key].ndim != dimensions:
-            _wrong(path, key, weights[key], f"{dimensions} numbers")
+            _wrong(path, key, weights[key], f"{dimensions} dimensions")
     width, classes = weights["norm.weight"].shape[0], weights["head.weight"].shape[0]
     (patch, _), patches = weights["patch_embed.proj.weight"].shape[-2:], weights["pos_embed"].shape[1]
     hidden = (weights[_key("mlp.fc1.bias", "base")].shape or (0,))[0]
     if math.isqrt(patches) ** 2 != patches:
-        raise FileFormatError(f"{path}: pos_embed has {patches} places, not those of a square without a class token")
+        raise FileFormatError(f"{path}: pos_embed has {patches} positions; without a class token they form a square")
     shapes: dict[str, tuple[int, ...]] = {
         "pos_embed": (1, patches, width),
         "patch_embed.proj.weight": (width, 3, patch, patch),
@@ -177,7 +177,7 @@ def _backbone(weights: Mapping[str, Tensor], asked: str | None, heads: int | Non
     usual = FAMILIES.get(width) if (patch, hidden) == (16, 4 * width) else None
     size = f"width {width}, patch {patch}, hidden layer {hidden}"
     if asked is None and usual is None:
-        raise ConfigError(f"{size}: none of {', '.join(FAMILIES.values())}; say --backbone {FREE}")
+        raise ConfigError(f"{size}: not one of {', '.join(FAMILIES.values())}; pass --backbone {FREE}")
     if asked not in (None, usual, FREE):
         fits = f"{usual} or {FREE}" if usual else FREE
         raise ConfigError(f"backbone {asked!r} does not fit a reference checkpoint of {size}; {fits} does")
@@ -186,8 +186,8 @@ def _backbone(weights: Mapping[str, Tensor], asked: str | None, heads: int | Non
         if heads is not None:
             raise ConfigError(f"the number of heads of {usual} is fixed; --heads is for --backbone {FREE}")
         return str(usual), {} if pixels == 224 else {"img_size": pixels}
-    number = width // 64 if heads is None else heads  # 64 numbers a head in every published size
+    number = width // 64 if heads is None else heads  # 64 channels a head in every published size
     if number < 1 or width % number or (heads is None and width % 64):
-        raise ConfigError(f"width {width} is not divisible into {number} heads; say how many with --heads")
+        raise ConfigError(f"width {width} is not divisible into {number} heads; pass their number with --heads")
     options = {"img_size": pixels, "patch_size": patch, "embed_dim": width, "num_heads": number}
     return FREE, {**options, "mlp_ratio": hidden / width}

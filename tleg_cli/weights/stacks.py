@@ -30,7 +30,7 @@ def find_stacks(shapes: Mapping[str, tuple[int, ...]], stages: Collection[str] |
 
     A place holds repeated blocks if its children are numbers and at least half of the tensors of each child are in all
     of them with the same shape: so `blocks.N.`, `layers.S.blocks.N.` or the equal blocks of a ResNet, and not the
-    numbered parts of a Sequential. The outermost such place counts; a tensor that only some children have is no layer.
+    numbered parts of a Sequential. The outermost such place counts; a tensor that only some children have is not a layer.
     """
     found: list[Stack] = []
     taken: list[str] = []
@@ -73,7 +73,7 @@ def _repeated(place: str, children: Children, common: Collection[str]) -> bool:
     if len(children) == 1:
         return place.rpartition(".")[2] in _ONE_LAYER
     if any(_is_stage(rest) for child in children.values() for rest in child):
-        return False  # layers.S.blocks.N: its stages may be equally wide, and are no layers
+        return False  # layers.S.blocks.N: stages may be equally wide, but they are not layers
     return bool(common) and all(2 * len(common) >= len(child) for child in children.values())
 
 
