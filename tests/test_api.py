@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tleg_cli.api as tleg
 from tleg_cli import plugin_manager
+from tleg_cli.cli import app
 from tleg_cli.learngene.basis import get_basis
 from tleg_cli.models.aux_net import new_aux_net
 from tleg_cli.models.build import build_model
@@ -106,8 +108,7 @@ def test_a_fitted_learngene_of_an_expanded_network_is_the_same(folder):
 
 
 def test_inspect_reports_what_the_command_reports(folder):
-    run = [sys.executable, "-m", "tleg_cli", "inspect", "learngene.pt", "--json"]
-    shown = json.loads(subprocess.run(run, capture_output=True, text=True, check=True).stdout)["files"][0]
+    shown = json.loads(CliRunner().invoke(app, ["inspect", "learngene.pt", "--json"]).stdout)["files"][0]
     assert json.loads(json.dumps(tleg.inspect("learngene.pt"))) == shown
 
 

@@ -1,6 +1,7 @@
 """Every example runs: the commands in its text are taken from there, with a training made tiny."""
 
 import os
+import runpy
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from tests.tiny import as_options
 from tleg_cli.cli import app
+from tleg_cli.errors import DataError
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 TRAININGS = ("train-teacher", "train-aux")
@@ -54,19 +56,17 @@ def test_the_networks_of_the_own_backbone_need_only_timm(publish, tmp_path, monk
 
 def test_a_count_that_is_not_a_number_is_one_line(publish):
     publish((EXAMPLES / "own_data.py").read_text(), "own_data")
-    done = subprocess.run(
-        [sys.executable, "-m", "tleg_cli", "prepare", "stripes/many", "out"], capture_output=True, text=True
-    )
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "stripes/many: write the number of images" in done.stderr
+    done = CliRunner().invoke(app, ["prepare", "stripes/many", "out"])
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception) == "stripes/many: write the number of images, at least 4, as in stripes/400"
 
 
-def test_a_learngene_from_a_timm_model(tmp_path):
-    script = [sys.executable, EXAMPLES / "learngene_from_timm.py", "vit_tiny_patch16_224", tmp_path / "out"]
-    done = subprocess.run(script, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "R2 = 0." in done.stdout
-    assert [line.split(":")[0] for line in done.stdout.splitlines()[1:]] == ["depth 3", "depth 6", "depth 9"]
+def test_a_learngene_from_a_timm_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["learngene_from_timm.py", "vit_tiny_patch16_224", str(tmp_path / "out")])
+    runpy.run_path(str(EXAMPLES / "learngene_from_timm.py"), run_name="__main__")
+    first, *others = capsys.readouterr().out.splitlines()
+    assert "R2 = 0." in first
+    assert [line.split(":")[0] for line in others] == ["depth 3", "depth 6", "depth 9"]
     assert (tmp_path / "out" / "learngene.pt").exists()
 
 
@@ -112,6 +112,7 @@ def test_under_slurm_a_stopped_run_is_requeued(slurm, code, requeued):
     assert ("requeue 12345" in output) == requeued
 
 
+@pytest.mark.slow
 def test_under_slurm_one_node_trains(slurm, tmp_path):
     usual = ["--preset", "digits", "--data", "digits", "--device", "cpu", *as_options("aux.epochs=1")]
     teacher = str(tmp_path / "teacher")
