@@ -62,7 +62,7 @@ def test_numbers_are_still_numbers(text, value):
         (["aux.epochs"], ["section.key=value"]),
         (["aux.lr=.nan"], ["aux.lr"]),
         (["aux.lr=.inf"], ["aux.lr"]),
-        (["aux.depth='3,6'"], ["names 2 networks"]),
+        (["aux.reference_depth='3,6'"], ["names 2 networks"]),
         (["descendant.depths=12-3"], ["12-3 runs backwards"]),
         (["descendant.depths='3,,6'"], ["a depth is missing"]),
         (["descendant.per_depth={6: {epohcs: 3}}"], ["epohcs"]),

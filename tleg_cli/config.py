@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from tleg_cli.errors import ConfigError
 from tleg_cli.learngene.depths import parse_depths
 from tleg_cli.learngene.input_spec import InputSpec
+from tleg_cli.learngene.residual_step import check_step
 
 
 class Section(BaseModel):
@@ -147,10 +148,38 @@ class TeacherSection(Section):
     recipe: Recipe | None = None  # of `tleg train-teacher`
 
 
-class AuxSection(Recipe):
-    """Stage 1: the aux net."""
+class ExpansionSection(Section):
+    """How a learngene is read at another depth, besides its basis; docs/method.md. The defaults are TLEG as published."""
 
-    depth: str
+    positions: Literal["tleg", "ends", "unit"] = (
+        "tleg"  # of the blocks: l / L, or from the first trained block to the last
+    )
+    step: str = "none"  # of the residual stream: none, scaled, or the power p of (trained depth / depth) ** p
+
+    @field_validator("step", mode="before")
+    @classmethod
+    def _as_text(cls, step: Any) -> Any:
+        return f"{step:g}" if type(step) in (int, float) else step  # --set expansion.step=1 needs no quotes
+
+    @field_validator("step")
+    @classmethod
+    def _a_step(cls, step: str) -> str:
+        try:
+            check_step(step)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return step
+
+
+class AuxSection(Recipe):
+    """Stage 1: the aux net. More than one depth: each step trains at one of them, and the learngene serves them all."""
+
+    depth: str  # 12, or 3-12, 3,6,12, 2:2-18: drawn anew for each step
+    draw: Literal["uniform", "shallow"] = "uniform"  # shallow: in proportion to 1 / blocks
+    reference_depth: str | None = (
+        None  # where the step is 1; null: the geometric mean of the shallowest and the deepest
+    )
+    score_depths: str | None = None  # scored after each epoch, with the reference; null: the shallowest and the deepest
     distillation: Distillation = Distillation()
     allow_bad_teacher: bool = False  # go on with a teacher whose score is near chance
 
@@ -161,15 +190,20 @@ class AuxSection(Recipe):
             raise ValueError("an aux net has no layers to tell apart, its blocks are one learngene; leave it out")
         return value
 
-    @field_validator("depth", mode="before")
+    @field_validator("depth", "reference_depth", "score_depths", mode="before")
     @classmethod
     def _depth_as_text(cls, depth: Any) -> Any:
         return str(depth) if type(depth) is int else depth  # --set aux.depth=6 needs no quotes
 
-    @field_validator("depth")
+    @field_validator("depth", "score_depths")
     @classmethod
-    def _one_depth(cls, depth: str) -> str:
-        return _checked_depths(depth, single=True)
+    def _depths(cls, depth: str | None) -> str | None:
+        return None if depth is None else _checked_depths(depth, single=False)
+
+    @field_validator("reference_depth")
+    @classmethod
+    def _one_depth(cls, depth: str | None) -> str | None:
+        return None if depth is None else _checked_depths(depth, single=True)
 
 
 class DescendantSection(Recipe):
@@ -225,6 +259,7 @@ class Config(Section):
 
     backbone: BackboneSection
     basis: str = "linear"
+    expansion: ExpansionSection = ExpansionSection()
     data: DataSection
     augmentation: AugmentationSection = AugmentationSection()
     teacher: TeacherSection = TeacherSection()

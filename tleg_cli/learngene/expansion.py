@@ -15,11 +15,9 @@ from torch import Tensor
 
 from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.basis import Basis, positions
+from tleg_cli.learngene.residual_step import NO_STEP, check_step, power_of
 
 POSITIONS = ("tleg", "ends", "unit")
-NO_STEP, SCALED = "none", "scaled"
-_LARGEST_POWER = 4.0
-_SHRINKING, _GROWING = 0.5, 1.0  # the powers of "scaled", measured: docs/method.md
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Expansion:
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
             raise ConfigError(f"positions {self.positions!r}: write {', '.join(POSITIONS)}")
-        power_of(self.step, 1, 1)
+        check_step(self.step)
 
     def matrix(self, basis: Basis, depth: int, trained: int) -> Tensor:
         """(depth, rank) float64: the coefficients of a stage of `depth` blocks that was trained with `trained` blocks.
@@ -88,21 +86,6 @@ def positions_at(rule: str, depth: int, trained: int) -> Tensor:
     if rule == "ends":  # in this order, so that depth == trained is l / L to the last bit
         return blocks / depth if depth == trained else blocks / (depth - 1) * ((trained - 1) / trained)
     return blocks / (depth - 1)
-
-
-def power_of(step: str, depth: int, trained: int) -> float:
-    """p of the residual step. Raises ConfigError for anything but none, scaled or a number from 0 to 4."""
-    if step in (NO_STEP, SCALED):
-        return 0.0 if step == NO_STEP else _GROWING if depth >= trained else _SHRINKING
-    try:
-        power = float(step)
-    except ValueError:
-        power = -1.0
-    if not 0 <= power <= _LARGEST_POWER:
-        raise ConfigError(
-            f"step {step!r}: write {NO_STEP}, {SCALED}, or the power p as a number from 0 to {_LARGEST_POWER:g}"
-        )
-    return power
 
 
 def ends_a_branch(name: str, branch_ends: Sequence[str]) -> bool:

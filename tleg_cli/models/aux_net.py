@@ -104,6 +104,20 @@ def new_aux_net(
     return AuxNet(skeleton, theta, backbone.stages, basis, metadata, undecayed & set(theta), expansion, others)
 
 
+class AtDepth(nn.Module):
+    """An aux net at one of its depths, to be scored like any network."""
+
+    def __init__(self, network: nn.Module, depth: Depth):
+        super().__init__()
+        self.network = network
+        self.depth = depth
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, 3, size, size)."""
+        logits: Tensor = self.network(images, self.depth)
+        return logits
+
+
 def too_shallow(basis: Basis, depth: Depth, stages: Sequence[str]) -> list[str]:
     """Which stages have too few blocks to train every theta_k, in words: one block of TLEG is theta_B alone, since l / L = 0."""
     ranks = [int(torch.linalg.matrix_rank(basis.matrix(blocks))) for blocks in depth]

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from tleg_cli import plugin_manager
 from tleg_cli.errors import PluginError
-from tleg_cli.learngene.expansion import NO_STEP, PUBLISHED, SCALED, Expansion
+from tleg_cli.learngene.expansion import PUBLISHED, Expansion
 from tleg_cli.learngene.gene import Learngene
+from tleg_cli.learngene.residual_step import NO_STEP, SCALED
 from tleg_cli.models.build import build_model
 
 _ROUNDING = 1e-6  # of float64, through one block

@@ -64,6 +64,7 @@ class Screen:
         if "loss" in record:
             parts.append(f"loss {record['loss']:.4f}")
         parts.append(f"top-1 {record['top1']:.2f} %")
+        parts += [f"depth {depth} {score:.2f} %" for depth, score in record.get("top1_at", {}).items()]
         if "ema_top1" in record:
             parts.append(f"EMA {record['ema_top1']:.2f} %")
         if "images_per_second" in record:

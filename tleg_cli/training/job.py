@@ -14,6 +14,7 @@ from tleg_cli.config import Config, Recipe
 from tleg_cli.data.batches import Loader
 from tleg_cli.data.open import describe, open_eval_loader, open_train_loader
 from tleg_cli.training.distributed import World
+from tleg_cli.training.draw_depth import DepthDraw
 from tleg_cli.training.losses import Objective
 from tleg_cli.training.optim import Budget
 from tleg_cli.training.records import EpochRecord
@@ -42,6 +43,7 @@ class Job:
     std: tuple[float, ...]
     seed: int
     evaluate_first: bool = False  # also score the network before its first step
+    draw: DepthDraw | None = None  # of an any-depth stage 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Data:
     closing: ExitStack
     loaders: dict[int, tuple[Loader, Loader]] = field(default_factory=dict)
 
-    def job(self, objective: Objective, recipe: Recipe, *, evaluate_first: bool = False) -> Job:
+    def job(
+        self, objective: Objective, recipe: Recipe, *, evaluate_first: bool = False, draw: DepthDraw | None = None
+    ) -> Job:
         """A training on this data. Raises DataError for images that can't be opened, ConfigError for augmentation that can't be."""
         config = self.config
         mean, std = config.data.mean, config.data.std
@@ -62,7 +66,7 @@ class Data:
         augment = make_augment(
             config.augmentation, mean=mean, std=std, classes=len(self.classes), smoothing=recipe.smoothing
         )
-        return Job(objective, recipe, train, val, augment, mean, std, config.seed, evaluate_first)
+        return Job(objective, recipe, train, val, augment, mean, std, config.seed, evaluate_first, draw)
 
     def _loaders(self, batch_size: int) -> tuple[Loader, Loader]:
         if batch_size not in self.loaders:

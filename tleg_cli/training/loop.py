@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from tleg_cli.data.batches import Batch
 from tleg_cli.errors import Preempted
 from tleg_cli.launch.heartbeat import report_activity
+from tleg_cli.learngene.depths import format_depth
+from tleg_cli.models.aux_net import AtDepth
 from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate import Scores, evaluate
 from tleg_cli.training.job import Job, Observer
@@ -129,6 +131,11 @@ def _finish_epoch(training: Training, ask: Ask) -> None:
         if state.ema is not None:
             scores = _score(job, state.ema.module, world, ask)
             record |= {"ema_top1": scores.top1, "ema_top5": scores.top5, "ema_val_loss": scores.loss}
+        if job.draw is not None:
+            record["top1_at"] = {
+                format_depth(depth): _score(job, AtDepth(state.network, depth), world, ask).top1
+                for depth in job.draw.scored
+            }
     except _StopWhileScoring:
         save(training)
         raise _preempted(training) from None

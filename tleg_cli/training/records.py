@@ -18,6 +18,7 @@ class EpochRecord(TypedDict, total=False):
     top1: float
     top5: float
     val_loss: float
+    top1_at: dict[str, float]  # at further depths of an any-depth aux net
     ema_top1: float
     ema_top5: float
     ema_val_loss: float
@@ -30,6 +31,8 @@ class Summary(TypedDict, total=False):
     kind: str  # teacher, aux or descendant
     model: str
     depth: str
+    depths: str  # of an aux net: what each step's depth was drawn from
+    top1_at: dict[str, float]
     init: str
     parameters: int
     learngene_parameters: int

@@ -114,4 +114,6 @@ def _scores(history: Sequence[EpochRecord]) -> Mapping[str, Any]:
     if history and "ema_top1" in history[-1]:
         scores["ema_top1"] = [record.get("ema_top1") for record in trained]
     scores["final_top1"] = history[-1]["top1"] if history else None
+    if history and "top1_at" in history[-1]:
+        scores["top1_at"] = history[-1]["top1_at"]
     return scores

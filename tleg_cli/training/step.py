@@ -47,7 +47,7 @@ def take_step(job: Job, state: State, batches: Iterator[Batch], world: World) ->
         last = part == recipe.accumulation - 1
         draw = state.step * recipe.accumulation + part
         with nullcontext() if last or world.size == 1 else state.replica.no_sync():  # type: ignore[operator]
-            loss = _forward(job, state.replica, images, labels, draw, world) / recipe.accumulation
+            loss = _forward(job, state, images, labels, draw, world) / recipe.accumulation
             state.scaler.scale(loss).backward()
         total += loss.detach()
     norms, bad = _update(job, state, total, world)
@@ -58,7 +58,7 @@ def take_step(job: Job, state: State, batches: Iterator[Batch], world: World) ->
     return StepResult(total, norms, waited, bad)
 
 
-def _forward(job: Job, replica: nn.Module, images: Tensor, labels: Tensor, draw: int, world: World) -> Tensor:
+def _forward(job: Job, state: State, images: Tensor, labels: Tensor, draw: int, world: World) -> Tensor:
     """The loss of one batch. All randomness is a function of (seed, draw, rank): a resumed run needs no generator's state."""
     device = world.device
     generator = step_generator(job.seed, draw, world.rank, device)
@@ -66,8 +66,9 @@ def _forward(job: Job, replica: nn.Module, images: Tensor, labels: Tensor, draw:
         generator.initial_seed() ^ 0x5DEECE66D
     )  # drop path and dropout: not the stream of the augmentation
     inputs, targets = job.augment(images.to(device, non_blocking=True), labels.to(device, non_blocking=True), generator)
+    at_depth = () if job.draw is None else (job.draw.at(state.step),)
     with autocast(job.recipe.precision, device):
-        return job.objective(replica(inputs), inputs, targets)
+        return job.objective(state.replica(inputs, *at_depth), inputs, targets)
 
 
 def _update(job: Job, state: State, loss: Tensor, world: World) -> tuple[Norms, bool]:

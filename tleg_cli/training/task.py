@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tleg_cli import plugin_manager
@@ -12,17 +12,25 @@ from tleg_cli.errors import ConfigError
 from tleg_cli.hookspecs import Backbone
 from tleg_cli.learngene.basis import Basis
 from tleg_cli.learngene.depths import Depth, complete_depth, parse_depths
+from tleg_cli.learngene.expansion import PUBLISHED, Expansion
 from tleg_cli.learngene.gene import Learngene, Metadata
+from tleg_cli.models.branches import rule_for
+from tleg_cli.training.draw_depth import DepthDraw, reference_depth, shares_of
 
 
 @dataclass(frozen=True)
 class Task:
-    """A config with its names looked up. depth: blocks of each stage of the aux net."""
+    """A config with its names looked up. depth: blocks of each stage of the aux net, at which the residual step is 1.
+
+    draw: which depth each step trains at, and which are scored; None for one depth.
+    """
 
     config: Config
     backbone: Backbone
     basis: Basis
     depth: Depth
+    expansion: Expansion = PUBLISHED
+    draw: DepthDraw | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -44,10 +52,26 @@ class Task:
 
 
 def resolve(config: Config) -> Task:
-    """Looks up backbone and basis and completes the aux net's depth. Raises ConfigError for unknown names and wrong depths."""
-    backbone = plugin_manager.get_backbone(config.backbone.name)
-    depth = complete_depth(parse_depths(config.aux.depth)[0], backbone.usual_depth, backbone.name)
-    return Task(config, backbone, plugin_manager.get_basis(config.basis), depth)
+    """Looks up names and completes depths. Raises ConfigError for unknown names and wrong depths, PluginError for a step that the
+    backbone can't have."""
+    backbone, basis = plugin_manager.get_backbone(config.backbone.name), plugin_manager.get_basis(config.basis)
+    aux, rule = config.aux, config.expansion
+    expansion = rule_for(backbone.name, config.backbone.options, rule.positions, rule.step)
+    drawn = _complete(aux.depth, backbone)
+    if len(set(drawn)) < len(drawn):
+        raise ConfigError(f"aux.depth {aux.depth!r} names a depth twice once all stages have a number")
+    reference = _complete(aux.reference_depth, backbone)[0] if aux.reference_depth else reference_depth(drawn)
+    task = Task(config, backbone, basis, reference, expansion)
+    if len(drawn) == 1 and aux.score_depths is None and reference == drawn[0]:
+        return task
+    shares = shares_of(aux.draw, drawn)
+    scored = _complete(aux.score_depths, backbone) if aux.score_depths else [min(drawn, key=sum), max(drawn, key=sum)]
+    others = tuple(depth for depth in dict.fromkeys(scored) if depth != reference)
+    return replace(task, draw=DepthDraw(tuple(drawn), shares, config.seed, others))
+
+
+def _complete(text: str, backbone: Backbone) -> list[Depth]:
+    return [complete_depth(depth, backbone.usual_depth, backbone.name) for depth in parse_depths(text)]
 
 
 def check_image_size(task: Task) -> None:

@@ -13,6 +13,7 @@ from tleg_cli.config import Config
 from tleg_cli.errors import ConfigError
 from tleg_cli.files import file_hash
 from tleg_cli.learngene.depths import format_depth
+from tleg_cli.learngene.expansion import PUBLISHED
 from tleg_cli.learngene.file import write_learngene
 from tleg_cli.models.aux_net import AuxNet, new_aux_net, too_shallow
 from tleg_cli.models.teacher import load_teacher
@@ -26,7 +27,7 @@ from tleg_cli.training.provenance import provenance, scores_of
 from tleg_cli.training.records import Summary
 from tleg_cli.training.run import open_run
 from tleg_cli.training.state import State
-from tleg_cli.training.task import check_image_size, resolve
+from tleg_cli.training.task import Task, check_image_size, resolve
 
 RESULT = "learngene.pt"
 
@@ -45,6 +46,7 @@ def train_aux(
         depth=format_depth(task.depth),
         teacher=_teacher_identity(config),
         distillation=recipe.distillation.model_dump(mode="json"),
+        **_rule(task),
     )
     with open_run(out, what, config, world, observer, allow_changed) as run:
         if run.summary is not None:
@@ -56,24 +58,40 @@ def train_aux(
             metadata = task.metadata(data.classes)
             torch.manual_seed(config.seed)
             drops: dict[str, Any] = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
-            network = new_aux_net(task.backbone, task.basis, metadata, **drops)
+            depths = task.draw.all if task.draw else ()
+            network = new_aux_net(task.backbone, task.basis, metadata, task.expansion, depths, **drops)
             teacher = load_teacher(config.teacher, config.data.input, data.classes)
             for note in teacher.notes:
                 observer.say(note)
             teacher.network.to(world.device)
-            job = data.job(distill_from(teacher.logits, recipe.distillation), recipe)
+            job = data.job(distill_from(teacher.logits, recipe.distillation), recipe, draw=task.draw)
             state = train(network, job, run, observer)
         if world.main:
             _write_learngenes(state, config, out)
         stored = sum(parameter.numel() for parameter in network.parameters())
         depth = format_depth(task.depth)
-        return run.finish(state.history, kind="aux", depth=depth, learngene_parameters=stored, file=RESULT)
+        return run.finish(
+            state.history, kind="aux", depth=depth, depths=recipe.depth, learngene_parameters=stored, file=RESULT
+        )
+
+
+def _rule(task: Task) -> dict[str, Any]:
+    """What TLEG as published doesn't have; nothing for TLEG, so that its run folders stay what they were."""
+    aux, rule = task.config.aux, task.config.expansion
+    values: dict[str, Any] = {} if task.expansion == PUBLISHED else {"expansion": rule.model_dump(mode="json")}
+    if task.draw and len(task.draw.depths) > 1:
+        values["draw"] = {"depths": [format_depth(depth) for depth in task.draw.depths], "rule": aux.draw}
+    return values
 
 
 def _write_learngenes(state: State, config: Config, out: Path) -> None:
     """That of the last step and, with EMA, that of the averaged weights."""
     facts = provenance(
-        data=config.data.path, teacher=config.teacher.model, seed=config.seed, **scores_of(state.history)
+        data=config.data.path,
+        teacher=config.teacher.model,
+        seed=config.seed,
+        depths=config.aux.depth,
+        **scores_of(state.history),
     )
     networks = {RESULT: state.network} | ({"learngene_ema.pt": state.ema.module} if state.ema else {})
     for name, network in networks.items():
