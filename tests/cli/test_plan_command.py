@@ -61,7 +61,7 @@ def test_what_a_run_then_does_is_what_was_planned(tleg, made, tmp_path):
     assert one_checkpoint == pytest.approx(plan["aux"]["checkpoint_bytes"] / 3, abs=30_000)
 
 
-def test_the_table_says_everything(tleg):
+def test_the_table_shows_everything(tleg):
     done = tleg("plan", *TINY, *as_options(), "--depth", "2,5")
     assert done.code == 0
     for words in ("1,297 images", "aux net 3", "descendant 5", "pre-training", "missing: the teacher"):
@@ -109,7 +109,45 @@ def test_a_folder_and_its_betons_count_alike(tleg, tmp_path):
     )
 
 
-def test_what_nobody_can_know_is_said_to_be_unknown(tleg, tmp_path):
+def test_without_data_the_presets_own_is_counted(tleg):
+    data = tleg("plan", "--preset", "digits", *as_options(), "--depth", 2, "--json").json()["data"]
+    assert (data["kind"], data["train"], data["val"], data["classes"]) == ("images", 1297, 500, 10)
+    assert tleg("plan", "--preset", "digits", *as_options(), "--depth", 2).out.startswith("digits: 1,297 images")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "ImageNet-1k's size is assumed: 1,281,167 images to train, 50,000 to score, 1,000 classes"),
+        (("--classes", 100), "ImageNet-1k's number of images is assumed; classes as given by --classes: 1,281,167"),
+        (("--images", 9999), "ImageNet-1k's number of classes is assumed; images as given by --images: 9,999"),
+        (("--images", 9999, "--classes", 2), "images as given by --images; classes as given by --classes: 9,999"),
+    ],
+)
+def test_what_is_assumed_is_in_the_title(tleg, tmp_path, options, words):
+    asked = ("plan", "--preset", "tiny", "--data", tmp_path / "not-here", "--depth", 2, *options)
+    assert tleg(*asked).out.startswith(words)
+    data = tleg(*asked, "--json").json()["data"]
+    assert words.startswith(data["counted_as"])
+
+
+def test_classes_under_other_names_are_a_problem_before_training(tleg, made, tmp_path):
+    folder = write_folder(tmp_path / "photos", classes=10, train=14, val=2)
+    options = (*TINY[:2], "--data", folder, "--teacher", made.teacher, *as_options(), "--learngene", made.learngene)
+    asked = (*options, "--set", "aux.batch_size=32", "--set", "descendant.batch_size=32")
+    problems = tleg("plan", *asked, "--depth", 2, "--json").json()["problems"]
+    for command in ("train-aux", "train-des"):
+        planned = [line for line in problems if line.startswith(command) and "other classes" in line]
+        assert len(planned) == 1, problems
+
+
+def test_a_teacher_that_is_given_is_not_trained_again(tleg, made):
+    plan = tleg("plan", *TINY, "--teacher", made.teacher, *as_options(), "--depth", 2, "--json").json()
+    assert "steps" not in plan["teacher"]
+    assert plan["disk"]["trainings"] == 2
+
+
+def test_what_cannot_be_known_is_called_unknown(tleg, tmp_path):
     done = tleg("plan", *TINY, *as_options(), "--depth", 2)
     assert "train.beton  unknown" in done.out
     folder = tmp_path / "stamps"
@@ -129,7 +167,7 @@ def write_stamps(folder):
         Image.new("RGB", (9, 9)).save(folder / f"{number}.png")
 
 
-def test_many_files_are_asked_in_part(monkeypatch, tmp_path):
+def test_of_many_files_only_some_are_measured(monkeypatch, tmp_path):
     from tleg_cli.data.open_source import open_source
     from tleg_cli.plan import files as plan_files
 
@@ -137,11 +175,11 @@ def test_many_files_are_asked_in_part(monkeypatch, tmp_path):
     train = open_source(str(folder)).train()
     everything = plan_files._files_bytes(train)
     assert everything == sum(file.stat().st_size for file in (folder / "train").rglob("*.jpg"))
-    monkeypatch.setattr(plan_files, "_LOOKED_AT", 10)
+    monkeypatch.setattr(plan_files, "_SAMPLED", 10)
     part = plan_files._files_bytes(train)
     assert part != everything
     assert part == pytest.approx(everything, rel=0.3)
-    assert "1 of 4 was looked at" in plan_files.look_at(str(folder))[1].what
+    assert "from 1 in 4 files" in plan_files.find_data(str(folder))[1]["what"]
 
 
 def test_the_sums_are_those_of_the_trainings(tleg):
@@ -157,7 +195,7 @@ def test_what_training_keeps_is_what_the_plan_says(tleg):
     from tleg_cli.training.checkpoint import KEEP
 
     done = tleg("plan", *TINY, *as_options("aux.epochs=1"), "--depth", "2", "--scratch-epochs", 1)
-    assert f"up to {KEEP + 1} of each training are kept, the newest {KEEP} and the best" in done.out
+    assert f"up to {KEEP + 1} of each training are kept, the {KEEP} newest and the best" in done.out
     assert " 1 epoch against 1:" in done.out
     assert "; 1 process\n" in done.out
 
@@ -176,9 +214,9 @@ def test_a_pretrained_teacher_of_other_classes_cant_work(tleg, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pth"])
-def test_a_teachers_file_that_doesnt_fit_is_refused_in_the_words_of_training(tleg, made, tmp_path, suffix):
+def test_a_teachers_file_that_does_not_fit_is_refused_with_the_message_of_training(tleg, made, tmp_path, suffix):
     file = made.teacher
-    if suffix == "pth":  # as a stranger would give it: no card
+    if suffix == "pth":  # as others write them: no card
         import torch
 
         from tleg_cli.models.model_file import read_weights
@@ -205,7 +243,7 @@ def test_a_teachers_file_that_doesnt_fit_is_refused_in_the_words_of_training(tle
         "augmentation.auto_augment=original",
     ],
 )
-def test_what_stage_2_would_refuse_is_in_its_words(tleg, made, tmp_path, setting):
+def test_what_stage_2_would_refuse_has_its_message(tleg, made, tmp_path, setting):
     options = (*TINY, *as_options(setting), "--learngene", made.learngene, "--depth", 2)
     planned = tleg("plan", *options, "--teacher", made.teacher, "--json").json()["problems"]
     trained = tleg("train-des", *options, "--device", "cpu", "--out", tmp_path / "des")
@@ -214,19 +252,19 @@ def test_what_stage_2_would_refuse_is_in_its_words(tleg, made, tmp_path, setting
     assert f"train-des: {refusal}" in planned
 
 
-def test_a_file_that_is_no_learngene_cant_work(tleg, made):
+def test_a_file_that_is_not_a_learngene_cant_work(tleg, made):
     options = (*TINY, *as_options(), "--learngene", made.teacher, "--teacher", made.teacher, "--depth", 2, "--json")
-    assert "is no learngene" in " ".join(tleg("plan", *options).json()["problems"])
+    assert "is not a learngene file" in " ".join(tleg("plan", *options).json()["problems"])
 
 
-def test_an_image_size_that_stage_1_refuses_is_planned_and_said(tleg):
+def test_an_image_size_that_stage_1_refuses_is_planned_with_a_problem(tleg):
     plan = tleg("plan", *TINY, *as_options(), "--set", "data.image_size=16", "--depth", 2, "--json").json()
     assert plan["problems"] == [
         "train-aux: data.image_size is 16, but backbone.options.img_size is 8; set both to the same"
     ]
 
 
-def test_who_waits_at_a_terminal_sees_what_for():
+def test_at_a_terminal_the_plan_shows_what_it_is_counting():
     screen, theirs = pty.openpty()
     command = [sys.executable, "-m", "tleg_cli", "plan", *TINY, *as_options(), "--depth", "2", "--json"]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`tleg plan`: what the trainings would do, without doing it."""
+"""`tleg plan`: what the trainings would do, before they start."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +12,12 @@ from tleg_cli.commands.train_aux import teacher_option
 def plan(
     preset: o.Preset,
     data: o.Data = None,
-    depth: Annotated[str | None, typer.Option("--depth", help="Descendants to plan. Default: the preset's.")] = None,
+    depth: Annotated[
+        str | None, typer.Option("--depth", help="Depths of the descendants. Default: the preset's.")
+    ] = None,
     teacher: Annotated[str | None, typer.Option("--teacher", help="A file of weights, or a timm model's name.")] = None,
     learngene: Annotated[
-        Path | None, typer.Option("--learngene", help="The learngene.pt that stage 2 is to start from.")
+        Path | None, typer.Option("--learngene", help="The learngene.pt that stage 2 would start from.")
     ] = None,
     gpus: o.Gpus = 1,
     nodes: o.Nodes = 1,
@@ -23,14 +25,17 @@ def plan(
     images: Annotated[int | None, typer.Option("--images", min=1, help="Training images to count with.")] = None,
     classes: Annotated[int | None, typer.Option("--classes", min=1, help="Classes to count with.")] = None,
     scratch_epochs: Annotated[
-        int, typer.Option("--scratch-epochs", min=1, help="Of each network from scratch, to compare; 100 in the paper.")
+        int,
+        typer.Option(
+            "--scratch-epochs", min=1, help="Epochs of each network from scratch, for comparison; 100 in the paper."
+        ),
     ] = 100,
     json: o.Json = False,
 ) -> None:
-    """Say what train-aux and train-des would do: parameters, MACs, steps, memory, files, what is missing and what can't work.
+    """Show what train-aux and train-des would do: parameters, MACs, steps, memory, files, what is missing and what can't work.
 
-    Where the data isn't there, ImageNet-1k's 1,281,167 images of 1000 classes are counted, and that is said. What is
-    missing and what a training would refuse are lines of the plan; the exit code is 0 where a plan could be made.
+    If the data is not available, ImageNet-1k's size is assumed and the output says so. What is missing and what a training
+    would refuse are lines of the plan; the exit code is 0 if a plan could be made.
 
     Example: tleg plan --preset small --depth 3-12 --gpus 4
     """

@@ -21,7 +21,7 @@ from tleg_cli.config import TeacherSection
 from tleg_cli.errors import ConfigError, FileFormatError, first_line
 from tleg_cli.learngene.input_spec import InputSpec
 from tleg_cli.models.build import TimmCall, create_network, is_buildable
-from tleg_cli.models.class_names import OtherClasses, match_classes, read_class_map, reordered
+from tleg_cli.models.class_names import ClassMatch, OtherClasses, match_classes, read_class_map, reordered
 from tleg_cli.models.model_file import ModelCard, load_strictly, network_of, read_card, read_weights
 from tleg_cli.models.timm_arguments import checked_arguments
 
@@ -97,14 +97,19 @@ def load_teacher(
     source = _from_file(section, len(classes)) if section.weights else _from_hub(section, classes)
     check_classes(source.classes, len(classes), source.where)
     names = source.class_names if class_map is None else read_class_map(class_map, source.classes)
-    try:
-        match = match_classes(names, source.classes, classes, f"teacher {source.where}")
-    except OtherClasses as error:
-        raise OtherClasses(f"{error}; or train a teacher on this data with `tleg train-teacher`") from None
+    match = match_teacher(names, source.classes, classes, source.where)
     spec = replace(source.input, image_size=section.image_size or source.input.image_size)
     network = reordered(_adapt(source.net, data, spec), match)
     notes = [match.note] if match.note else []
     return LoadedTeacher(network.eval().requires_grad_(False), notes)
+
+
+def match_teacher(names: Sequence[str] | None, count: int, classes: Sequence[str], where: str) -> ClassMatch:
+    """match_classes for a teacher. Raises OtherClasses with one more way out."""
+    try:
+        return match_classes(names, count, classes, f"teacher {where}")
+    except OtherClasses as error:
+        raise OtherClasses(f"{error}; or train a teacher on this data with `tleg train-teacher`") from None
 
 
 def untrained_teacher(section: TeacherSection, image_size: int, classes: int) -> tuple[Callable[[], nn.Module], int]:

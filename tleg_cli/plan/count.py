@@ -1,4 +1,4 @@
-"""How many images a data path holds, by listings alone: nothing is decoded and nothing is downloaded."""
+"""How many images `--data` has, from listings only: no image is decoded and nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from tleg_cli.hookspecs import Split
 
 @dataclass(frozen=True)
 class Counted:
-    """kind: "ffcv", "images", or "assumed" where the data isn't there."""
+    """kind: "ffcv", "images", or "assumed" if the data is not available."""
 
     kind: str
     classes: int
     train: int
     val: int
+    class_names: tuple[str, ...] | None = None
 
 
 IMAGENET = Counted("assumed", classes=1000, train=1_281_167, val=50_000)
 
 
 def count_images(path: str) -> tuple[Counted, tuple[Split, Split] | None]:
-    """The images of what `--data` names, and its two splits, None where these are .beton files.
+    """The images of what `--data` names, and its two splits; None instead of these for .beton files.
 
-    Raises DataError for what isn't there, or would have to be downloaded.
+    Raises DataError for data that is not available or would have to be downloaded.
     """
     if is_beton_folder(path):
         written, scored = read_pair(Path(path))
-        return Counted("ffcv", len(written.classes), written.samples, scored.samples), None
+        return Counted("ffcv", len(written.classes), written.samples, scored.samples, tuple(written.classes)), None
     if path.partition("/")[0] in TIMM_SCHEMES and not Path(path).is_dir():
         raise DataError(
             f"{path} may have to be downloaded; write it with `tleg prepare` first, or give --images and --classes"
         )
     source = open_source(path)
     train, val = source.train(), source.val()
-    return Counted("images", len(source.classes), len(train), len(val)), (train, val)
+    return Counted("images", len(source.classes), len(train), len(val), tuple(source.classes)), (train, val)

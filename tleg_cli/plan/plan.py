@@ -1,24 +1,22 @@
-"""`tleg plan`: what the two stages would do, counted from the config and listings; nothing is trained, fetched or written."""
+"""`tleg plan`: what the two stages would do, counted from the config and from listings. Nothing is trained, fetched or written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from tleg_cli import plugin_manager
 from tleg_cli.config import Config
 from tleg_cli.errors import DataError
 from tleg_cli.learngene.depths import Depth
 from tleg_cli.models.teacher import fetched_already
 from tleg_cli.plan.count import IMAGENET, Counted
-from tleg_cli.plan.files import Betons, look_at
-from tleg_cli.plan.networks import CHECKPOINTS, Setup, aux_part, descendant_part, teacher_part
+from tleg_cli.plan.document import BetonSizes, DataPlan, DiskPlan, FamilyPlan, Plan, TrainingPlan
+from tleg_cli.plan.files import find_data, unknown_sizes
+from tleg_cli.plan.networks import CHECKPOINTS, Setup, aux_plan, descendant_plan, teacher_plan
 from tleg_cli.plan.problems import find_problems
+from tleg_cli.training.task import resolve
 
 SCRATCH_EPOCHS = 100  # for one network from scratch, as TLEG's paper counts
-_WRITTEN = {"results": "file", "checkpoints": "checkpoint"}  # sum -> what each training says
 
 
 def make_plan(
@@ -30,23 +28,23 @@ def make_plan(
     images: int | None = None,
     classes: int | None = None,
     scratch_epochs: int = SCRATCH_EPOCHS,
-) -> dict[str, Any]:
+) -> Plan:
     """Plain values: data, teacher, aux net, descendants, the family's sums, the disk, what is missing and what can't work.
 
-    processes: over all nodes. images, classes: instead of what is found. Raises ConfigError and DataError as training would,
-    where that leaves nothing to count.
+    processes: over all nodes. images, classes: instead of what is found. Raises ConfigError and DataError as training
+    would, if nothing can be counted.
     """
     missing: list[str] = []
-    counted, betons = _counted(config, images, classes, missing)
-    setup = Setup(config, plugin_manager.get_backbone(config.backbone.name), counted, processes)
+    data, counted = _data(config, images, classes, missing)
+    setup = Setup(resolve(config), counted, processes)
     missing += _missing_files(config, learngene)
-    teacher = teacher_part(setup)
-    aux = aux_part(setup, plugin_manager.get_basis(config.basis).rank, teacher)
-    descendants = [descendant_part(setup, depth) for depth in depths]
+    teacher = teacher_plan(setup)
+    aux = aux_plan(setup, teacher)
+    descendants = [descendant_plan(setup, depth) for depth in depths]
     known = classes if counted.kind == "assumed" else counted.classes
     return {
         "processes": processes,
-        "data": {"path": config.data.path, **asdict(counted), "betons": asdict(betons)},
+        "data": data,
         "teacher": teacher,
         "aux": aux,
         "descendants": descendants,
@@ -57,28 +55,53 @@ def make_plan(
     }
 
 
-def _disk(parts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Bytes of all trainings of the plan together; a teacher that comes trained writes nothing."""
-    sums = {f"{what}_bytes": sum(one.get(f"{key}_bytes", 0) for one in parts) for what, key in _WRITTEN.items()}
-    return {"trainings": sum("steps" in one for one in parts), **sums, "checkpoints_kept_of_each": CHECKPOINTS}
+def _disk(parts: Sequence[TrainingPlan]) -> DiskPlan:
+    """Of all trainings of the plan together; a teacher that is trained already writes nothing."""
+    return {
+        "trainings": sum("steps" in one for one in parts),
+        "results_bytes": sum(one.get("file_bytes", 0) for one in parts),
+        "checkpoints_bytes": sum(one.get("checkpoint_bytes", 0) for one in parts),
+        "checkpoints_kept_of_each": CHECKPOINTS,
+    }
 
 
-def _counted(config: Config, images: int | None, classes: int | None, missing: list[str]) -> tuple[Counted, Betons]:
-    """What the data holds; ImageNet-1k's numbers where it isn't there, and that is said."""
+def _data(config: Config, images: int | None, classes: int | None, missing: list[str]) -> tuple[DataPlan, Counted]:
+    """What the data holds. If it is not available, ImageNet-1k's size is assumed, and `counted_as` says so."""
+    betons: BetonSizes
     try:
         if config.data.path is None:
-            raise DataError("no data: give --data PATH")
-        found, betons = look_at(config.data.path)
+            raise DataError("the data: give --data DATA")
+        found, betons = find_data(config.data.path)
     except DataError as error:
         missing.append(str(error))
-        found, betons = IMAGENET, Betons()
+        found, betons = IMAGENET, unknown_sizes()
+    given = {"images": images, "classes": classes}
+    assumed = [name for name, value in given.items() if value is None] if found.kind == "assumed" else []
     counted = Counted(
         found.kind,
         classes or found.classes,
         images or found.train,
         found.val if images is None else max(1, images // 25),
+        found.class_names if classes in (None, found.classes) else None,
     )
-    return counted, betons
+    return {
+        "path": config.data.path,
+        "kind": counted.kind,
+        "classes": counted.classes,
+        "train": counted.train,
+        "val": counted.val,
+        "counted_as": _counted_as(assumed, [name for name, value in given.items() if value is not None]),
+        "betons": betons,
+    }, counted
+
+
+def _counted_as(assumed: Sequence[str], given: Sequence[str]) -> str:
+    """Where the counts come from, as a clause."""
+    clauses = [f"ImageNet-1k's number of {name} is assumed" for name in assumed]
+    if len(assumed) == 2:
+        clauses = ["ImageNet-1k's size is assumed"]
+    clauses += [f"{name} as given by --{name}" for name in given]
+    return "; ".join(clauses) or "counted"
 
 
 def _missing_files(config: Config, learngene: Path | None) -> list[str]:
@@ -87,20 +110,18 @@ def _missing_files(config: Config, learngene: Path | None) -> list[str]:
     if section.weights and not Path(section.weights).is_file():
         lines.append(f"no teacher at {section.weights}")
     elif not section.weights and section.recipe is not None:
-        lines.append("the teacher: `tleg train-teacher` makes it, then give --teacher FILE")
+        lines.append("the teacher: run `tleg train-teacher`, then give --teacher FILE")
     elif not section.weights and not fetched_already(section):
-        lines.append(f"the weights of {section.model}: stage 1 fetches them, or give --teacher FILE")
+        lines.append(f"the weights of {section.model}: stage 1 downloads them, or give --teacher FILE")
     if learngene is not None and not learngene.is_file():
-        lines.append(f"no learngene at {learngene}: stage 1 makes it")
+        lines.append(f"no learngene at {learngene}; run `tleg train-aux` first")
     return lines
 
 
-def family_sums(
-    aux: Mapping[str, Any], descendants: Sequence[Mapping[str, Any]], scratch_epochs: int
-) -> dict[str, float]:
-    """The family against each network from scratch, for `scratch_epochs`, with the same images in each epoch.
+def family_sums(aux: TrainingPlan, descendants: Sequence[TrainingPlan], scratch_epochs: int) -> FamilyPlan:
+    """The family against each network trained from scratch for `scratch_epochs`, with the same images in each epoch.
 
-    TLEG's abstract says ~2x, ~19x and ~5x of its own depths; this is the same arithmetic on the depths that were asked for.
+    TLEG's abstract states ~2x, ~19x and ~5x for its own depths; this is the same arithmetic for the requested depths.
     """
     epochs = aux["epochs"] + sum(one["epochs"] for one in descendants)
     alone = scratch_epochs * len(descendants)

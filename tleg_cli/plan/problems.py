@@ -1,6 +1,6 @@
-"""What a plan can see that a training would refuse, in the training's own words: its rules are called, not written again.
+"""What a training would refuse, as far as a plan can know, in the training's own words: its rules are called, not written again.
 
-Nothing is fetched or trained. Of a teacher's file only the header is read; a learngene, which is small, is read whole.
+Nothing is downloaded or trained. Of a teacher's file only the header is read; a learngene, which is small, is read completely.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tleg_cli.errors import TlegError
 from tleg_cli.learngene.depths import Depth, format_depth
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.models.build import without_weights
-from tleg_cli.models.descendant import at_image_size, full_depth
+from tleg_cli.models.descendant import at_image_size, full_depth, head_for_data
 from tleg_cli.models.model_file import load_strictly, read_card
-from tleg_cli.models.teacher import as_timm_names_them, check_classes, untrained_teacher
+from tleg_cli.models.teacher import as_timm_names_them, check_classes, match_teacher, untrained_teacher
 from tleg_cli.plan.networks import Setup, pretrained_classes
 from tleg_cli.training.optim import check_optimizer
-from tleg_cli.training.task import check_fits, check_image_size, resolve
+from tleg_cli.training.task import check_fits, check_image_size
 from tleg_cli.weights.read_header import read_header
 
 Check = Callable[[], object]  # raises TlegError where the command would
@@ -32,14 +32,14 @@ Check = Callable[[], object]  # raises TlegError where the command would
 def find_problems(
     setup: Setup, depths: Sequence[Depth], learngene: Path | None = None, classes: int | None = None
 ) -> list[str]:
-    """`COMMAND: why`, one line for each refusal. classes: of the data; None where nobody knows them, and then nothing rests on them."""
+    """`COMMAND: why`, one line for each refusal. classes: of the data; None if they are only assumed."""
     lines = []
     for command, check in _checks(setup, depths, learngene, classes):
         try:
             check()
         except TlegError as error:
             lines.append(f"{command}: {error}")
-    return list(dict.fromkeys(lines))  # one optimiser of many depths is one mistake
+    return list(dict.fromkeys(lines))  # an optimiser of many depths is one mistake
 
 
 def _checks(
@@ -48,16 +48,16 @@ def _checks(
     config, teacher = setup.config, setup.config.teacher
     if teacher.recipe is not None and not teacher.weights:
         yield "train-teacher", partial(check_optimizer, teacher.recipe)
-    yield "train-aux", lambda: check_image_size(resolve(config))
+    yield "train-aux", partial(check_image_size, setup.task)
     yield "train-aux", partial(check_optimizer, config.aux)
     for command in ("train-aux", "train-des"):
         yield command, partial(_check_augmentation, config, setup.counted.classes)
     if classes is not None:
-        yield "train-aux", partial(_check_teacher, teacher, config.data, classes)
+        yield "train-aux", partial(_check_teacher, teacher, config.data, classes, setup.counted.class_names)
     for depth in depths:
         yield "train-des", partial(check_optimizer, config.descendant.recipe_at(format_depth(depth)))
     if learngene is not None and learngene.is_file():
-        yield "train-des", partial(_check_learngene, config, learngene, depths)
+        yield "train-des", partial(_check_learngene, config, learngene, depths, setup.counted.class_names)
 
 
 def _check_augmentation(config: Config, classes: int) -> None:
@@ -65,31 +65,35 @@ def _check_augmentation(config: Config, classes: int) -> None:
     make_augment(config.augmentation, mean=mean, std=std, classes=classes, smoothing=config.aux.smoothing)
 
 
-def _check_learngene(config: Config, file: Path, depths: Sequence[Depth]) -> None:
+def _check_learngene(config: Config, file: Path, depths: Sequence[Depth], names: Sequence[str] | None) -> None:
     learngene = read_learngene(file, plugin_manager.bases())
     check_fits(config, learngene)
     for depth in depths:
         full_depth(learngene, depth)
     at_image_size(learngene, config.data.image_size)
+    if names is not None:
+        head_for_data(learngene, names, str(file))
 
 
-def _check_teacher(section: TeacherSection, data: DataSection, classes: int) -> None:
-    """A teacher has to know as many classes as the data, and its weights have to be those of its network."""
+def _check_teacher(section: TeacherSection, data: DataSection, classes: int, names: Sequence[str] | None) -> None:
+    """A teacher has to know the data's classes, and its weights have to be those of its network."""
     if section.weights:
-        if Path(section.weights).is_file():  # else it is missing, which is another line
-            _check_teacher_file(section, data, classes)
+        if Path(section.weights).is_file():  # else it is listed as missing
+            _check_teacher_file(section, data, classes, names)
         return
     found = pretrained_classes(section)
     if found is not None:
         check_classes(found, classes, section.model)
 
 
-def _check_teacher_file(section: TeacherSection, data: DataSection, classes: int) -> None:
-    """As load_teacher, with shapes in place of weights."""
+def _check_teacher_file(section: TeacherSection, data: DataSection, classes: int, names: Sequence[str] | None) -> None:
+    """As load_teacher, with shapes instead of weights."""
     path = Path(str(section.weights))
     card, header = read_card(path), read_header(path)
     if card is not None:
         check_classes(card.classes, classes, str(path))
+        if names is not None:
+            match_teacher(card.class_names, card.classes, names, str(path))
     shapes = {
         name: torch.empty(tensor.shape, dtype=getattr(torch, tensor.dtype, torch.float32), device="meta")
         for name, tensor in header.tensors.items()

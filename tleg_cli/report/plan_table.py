@@ -1,13 +1,13 @@
-"""A plan as a table for a person."""
+"""A plan as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 
+from tleg_cli.plan.document import BetonSizes, DiskPlan, FamilyPlan, Plan, TrainingPlan
 from tleg_cli.report.output import print_facts, print_line, print_table
 from tleg_cli.report.units import count_of, millions, size
 
@@ -19,7 +19,7 @@ COLUMNS = (
 
 @contextmanager
 def counting() -> Iterator[None]:
-    """Says on stderr what is waited for while it lasts, where a person looks on: torch and timm alone take seconds to load."""
+    """At a terminal, shows on stderr what takes the time: loading torch and timm alone needs seconds."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
@@ -28,23 +28,23 @@ def counting() -> Iterator[None]:
         yield
 
 
-def print_plan(plan: Mapping[str, Any]) -> None:
+def print_plan(plan: Plan) -> None:
     """The trainings, the family's sums, the disk, what is missing and what can't work."""
     data = plan["data"]
-    where = f"{data['path']}: " if data["kind"] != "assumed" else "as if the data were there: "
+    where = data["path"] if data["counted_as"] == "counted" else data["counted_as"]
     counts = f"{count_of(data['train'], 'image')} to train, {data['val']:,} to score, {count_of(data['classes'], 'class', 'classes')}"
-    title = f"{where}{counts}; {count_of(plan['processes'], 'process', 'processes')}"
+    title = f"{where}: {counts}; {count_of(plan['processes'], 'process', 'processes')}"
     print_table(title, COLUMNS, [_row(one) for one in (plan["teacher"], plan["aux"], *plan["descendants"])])
     print_line()
-    print_facts("the family, beside each network from scratch", _sums(plan["family"]))
+    print_facts("the family, compared with training each network from scratch", _sums(plan["family"]))
     print_line()
     print_facts("on the disk", _files(data["betons"], plan["disk"]))
     print_line()
     print_line(
-        "Memory is for each process: weights, gradients, AdamW, averages and what the backward pass keeps, without"
+        "Memory per process: weights, gradients, AdamW's moments, averages and what the backward pass keeps, without"
     )
     print_line(
-        "what CUDA and its allocator take beside. PMACs count training alone; a backward pass is two forward ones."
+        "what CUDA and its allocator need. PMACs of training only; a backward pass counts as two forward passes."
     )
     for line in plan["missing"]:
         print_line(f"missing: {line}")
@@ -52,9 +52,9 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         print_line(f"can't work: {line}")
 
 
-def _row(one: Mapping[str, Any]) -> list[str]:
+def _row(one: TrainingPlan) -> list[str]:
     start = [one["network"], millions(one["parameters"]), f"{one['macs'] / 1e9:.3f}"]
-    if "steps" not in one:  # a teacher that comes trained
+    if "steps" not in one:  # a teacher that is trained already
         return start + [""] * (len(COLUMNS) - len(start))
     return [
         *start,
@@ -70,21 +70,24 @@ def _row(one: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _files(betons: Mapping[str, Any], disk: Mapping[str, Any]) -> dict[str, str]:
+def _files(betons: BetonSizes, disk: DiskPlan) -> dict[str, str]:
     each = count_of(disk["trainings"], "training")
     kept = disk["checkpoints_kept_of_each"]
-    known = betons["train_bytes"] is not None
     return {
-        "train.beton": size(betons["train_bytes"]) if known else "unknown",
-        "val.beton": size(betons["val_bytes"]) if known else "unknown",
+        "train.beton": _bytes(betons["train_bytes"]),
+        "val.beton": _bytes(betons["val_bytes"]),
         "both": betons["what"],
         "results": f"{size(disk['results_bytes'])} of {each}",
         "checkpoints": f"{size(disk['checkpoints_bytes'])} at most: up to {kept} of each training are kept, "
-        f"the newest {kept - 1} and the best",
+        f"the {kept - 1} newest and the best",
     }
 
 
-def _sums(family: Mapping[str, Any]) -> dict[str, str]:
+def _bytes(count: int | None) -> str:
+    return "unknown" if count is None else size(count)
+
+
+def _sums(family: FamilyPlan) -> dict[str, str]:
     each = f"{family['networks']} x {family['scratch_epochs_each']}"
     return {
         "epochs": f"{family['epochs']:,} against {family['scratch_epochs']:,} ({each}): {family['times_fewer_epochs']:.2f}x",
