@@ -159,6 +159,15 @@ def test_what_cannot_be_known_is_called_unknown(tleg, tmp_path):
     assert "without compression" in plan["data"]["betons"]["what"]
 
 
+def test_a_named_data_set_is_counted_without_a_download(tleg, tmp_path):
+    plan = tleg("plan", "--preset", "digits", "--data", f"torch/cifar10:{tmp_path / 'nowhere'}", "--json").json()
+    found = plan["data"]
+    assert (found["kind"], found["classes"], found["train"], found["val"]) == ("named", 10, 50_000, 10_000)
+    assert found["betons"]["train_bytes"] is None
+    assert not any("nowhere" in line for line in plan["missing"])
+    assert not (tmp_path / "nowhere").exists()
+
+
 def write_stamps(folder):
     from PIL import Image
 

@@ -1,5 +1,6 @@
 """Loader workers in a container of 64 MB shared memory or none, and workers that are killed: one line or the same batches, never a hang."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,13 +12,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from tests.data.conftest import write_folder
 from tests.processes import alive
+from tests.tiny import ALONE, Onlooker, tiny_config
 from tleg_cli.config import DataSection
 from tleg_cli.data import loader_workers
 from tleg_cli.data.batches import Loader
 from tleg_cli.data.open import open_eval_loader
 from tleg_cli.errors import DataError
+from tleg_cli.training.stages import train_teacher
 
 
 def loader_of(photos: Path, workers: int = 2, size: int = 28, batch_size: int = 2) -> Loader:
@@ -53,7 +58,7 @@ CASES = [  # what makes /dev/shm, pixels, bytes that somebody else writes after 
         MOUNT.format("1m"),
         224,
         0,
-        "/dev/shm has 1 MB free, and 2 loader workers need up to 6 MB; batches go through pipes",
+        "/dev/shm has 1 MB free, and 2 loader workers need up to 7 MB; batches go through pipes",
     ),
     (MOUNT.format("40m"), 224, 39_900_000, None),
     (MOUNT.format("4k") + " && head -c 4096 /dev/zero > /dev/shm/full", 64, 0, "(/dev/shm: No space left"),
@@ -184,3 +189,23 @@ def test_a_damaged_image_reaches_the_caller_through_pipes(photos, tmp_path, monk
     (copy / "train" / "class-1" / "002.jpg").write_bytes(b"hello")
     with pytest.raises(DataError, match=r"002\.jpg is not an image"):
         batches(loader_of(copy))
+
+
+def test_a_run_that_lost_a_worker_goes_on_to_the_same_weights(tmp_path):
+    """What the system does when memory runs out: one line, and the same command again."""
+    data = str(write_folder(tmp_path / "data", train=12, val=3))
+    config = tiny_config("teacher.recipe.epochs=3", "teacher.recipe.batch_size=12", "data.workers=2", data=data)
+
+    def kill_a_worker(step: int) -> None:
+        if step == 5:
+            os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+            time.sleep(0.2)
+
+    with pytest.raises(DataError, match=r"a loader worker was killed \(SIGKILL\)"):
+        train_teacher(config, tmp_path / "run", ALONE, Onlooker(kill_a_worker))
+    again = Onlooker()
+    train_teacher(config, tmp_path / "run", ALONE, again)
+    assert again.steps[0] > 1
+    train_teacher(config, tmp_path / "alone", ALONE, Onlooker())
+    one, other = (load_file(tmp_path / run / "teacher.safetensors") for run in ("run", "alone"))
+    assert all(torch.equal(one[name], other[name]) for name in one)

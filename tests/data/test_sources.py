@@ -1,11 +1,14 @@
 """Sources: what is accepted as a data set, and the one line that refuses everything else."""
 
+import gzip
 import shutil
+import struct
 
 import numpy as np
 import pytest
 
 from tleg_cli.data.open_source import open_source
+from tleg_cli.data.timm_sources import known_size
 from tleg_cli.errors import DataError
 
 
@@ -123,3 +126,78 @@ def test_what_timm_says_while_it_opens_a_set_stays_off_stdout(tmp_path, capfd, m
     assert "broken" in refusal(f"torch/cifar10:{tmp_path}")
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "Files already downloaded\n")
+
+
+# torchvision's sets
+
+
+def test_packed_files_with_other_checksums_are_to_be_unpacked(tmp_path, no_network):
+    """Debian's Fashion-MNIST: right images, compressed again. Advice to put them where they are would not help."""
+    from torchvision.datasets import FashionMNIST
+
+    raw = tmp_path / "FashionMNIST" / "raw"
+    for folder in (tmp_path, raw):
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, _ in FashionMNIST.resources:
+            (folder / file).write_bytes(gzip.compress(b"other"))
+        line = refusal(f"torch/fashion_mnist:{tmp_path}")
+        assert f"{folder} has files of these names" in line
+        assert f"unpack all 4 into {raw} with gunzip" in line
+
+
+def test_unpacked_files_need_no_checksum_and_keep_their_labels_order(tmp_path, no_network):
+    from torchvision.datasets import KMNIST
+
+    raw = tmp_path / "KMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, count in (("train", 3), ("t10k", 2)):
+        pixels = np.arange(count * 784, dtype=np.uint8)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + pixels.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + bytes([9, 1, 0][:count]))
+    source = open_source(f"torch/kmnist:{tmp_path}")
+    assert source.classes == tuple(KMNIST.classes)  # "o" comes first, though it isn't the first in any sorted order
+    assert [source.train()[index][1] for index in range(3)] == [9, 1, 0]
+    assert (source.train()[0][0].mode, len(source.val())) == ("RGB", 2)
+
+
+def test_torchvisions_folders_must_agree_and_name_their_damaged_files(tmp_path):
+    """Both number their classes alone: a, b in train and b in val would give b two labels."""
+    from PIL import Image
+
+    for place in ("train/a", "train/b", "validation/a", "validation/b"):
+        (tmp_path / place).mkdir(parents=True)
+        Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / place / "1.png")
+    source = open_source(f"torch/image_folder:{tmp_path}")
+    assert (np.asarray(source.val()[1][0]) == 128).all()  # 16 bits, which torchvision's own loader makes white
+    (tmp_path / "train" / "b" / "1.png").write_bytes(b"hello")
+    with pytest.raises(DataError, match=r"train/b/1\.png is not an image"):
+        source.train()[1]
+    (tmp_path / "validation" / "a").rename(tmp_path / "validation" / "c")
+    with pytest.raises(DataError, match="classes of train and validation differ"):
+        open_source(f"torch/image_folder:{tmp_path}").val()
+
+
+def test_a_data_set_that_fails_while_it_is_read_names_the_image(monkeypatch):
+    from tleg_cli.data.timm_sources import TimmSplit
+
+    class Broken:
+        def __getitem__(self, index: int) -> None:
+            raise ValueError("bad row\nof two lines")
+
+    with pytest.raises(DataError, match="torch/x train: image 7 can't be read") as caught:
+        TimmSplit(Broken(), "torch/x train")[7]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        ("torch/cifar100:/nowhere", (100, 50_000, 10_000)),
+        ("torch/FASHION_MNIST:x", (10, 60_000, 10_000)),
+        ("torch/unknown", None),
+        ("hfds/some/set", None),
+    ],
+)
+def test_sizes_of_named_sets_are_known_without_opening_them(path, size, no_network):
+    found = known_size(path)
+    assert (found and (found.classes, found.train, found.val)) == size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Generator, Iterator, Sequence
@@ -126,23 +127,30 @@ class FolderLoader:
         if self._loader is None:
             raise RuntimeError("this loader is closed")
         self._todo[:] = list(self.order(number))[start:]
-        with starting_workers():
-            batches = iter(self._loader)
-        self._running = getattr(batches, "_workers", ())
+        batches = self._start_epoch(self._loader)
         for _ in range(len(self._todo)):
-            try:
-                with watched(self._running):
-                    batch = next(batches)
-            except DataError:
-                self._abandon(batches)
-                raise
+            with self._watched():
+                batch = next(batches)
             yield received(batch)
 
-    def _abandon(self, batches: Any) -> None:
-        """After the death of a worker, whose locks nobody returns: torch would wait for them when it ends the others."""
-        end(self._running)
-        batches._shutdown = True
-        self._loader = None
+    def _start_epoch(self, loader: DataLoader[Any]) -> Iterator[Any]:
+        with self._watched(), contextlib.nullcontext() if self._running else starting_workers():
+            batches = iter(loader)
+        self._running = getattr(batches, "_workers", ())
+        return batches
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """While the block waits for workers. If one died, its locks are lost, and torch must not wait for them when it ends the others."""
+        try:
+            with watched(self._running):
+                yield
+        except DataError:
+            iterator = getattr(self._loader, "_iterator", None)
+            if iterator is not None:
+                iterator._shutdown = True
+            self.close()
+            raise
 
     def close(self) -> None:
         """Ends the worker processes."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tleg_cli.data.class_names import in_order, is_hidden, same_classes, spell
-from tleg_cli.errors import DataError
+from tleg_cli.errors import DataError, printable
 from tleg_cli.files import special_file
 
 TRAIN = ("train",)
@@ -92,7 +92,7 @@ def list_split(folder: Path, classes: tuple[str, ...]) -> Listing:
     )
     for found, what in passed_over:
         if found:
-            _log.warning("%s: passed over %d %s, such as %s", folder, len(found), what, ascii(min(found))[1:-1])
+            _log.warning("%s: passed over %d %s, such as %s", folder, len(found), what, printable(min(found)))
     return Listing(folder, classes, np.array(files, dtype=np.bytes_), np.array(labels, dtype=np.int64))
 
 

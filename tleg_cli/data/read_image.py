@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from tleg_cli.errors import DataError
+from tleg_cli.errors import DataError, printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,7 +91,7 @@ def _why(error: Exception) -> str:
         return "is not an image"
     if isinstance(error, MemoryError):
         return "can't be read (out of memory)"
-    return f"can't be read ({' '.join(str(error).split()) or type(error).__name__})"
+    return f"can't be read ({printable(' '.join(str(error).split())[:200]) or type(error).__name__})"
 
 
 def _upright(image: Image, rgb: Image) -> Image:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tleg_cli.data.class_names import in_order, is_hidden, same_classes, spell
 from tleg_cli.data.folders import SUFFIXES, TRAIN, VAL, find_split
 from tleg_cli.data.read_image import read_rgb
-from tleg_cli.errors import DataError
+from tleg_cli.errors import DataError, printable
 from tleg_cli.files import open_regular, special_file
 from tleg_cli.hookspecs import Source, Split
 
@@ -197,7 +197,7 @@ class _TarListing:
         """Reports what was passed over."""
         for found, what in ((self.others, "files that are not images"), (self.links, "links and special files")):
             if found:
-                _log.warning("%s: passed over %d %s, such as %s", tar, len(found), what, ascii(min(found))[1:-1])
+                _log.warning("%s: passed over %d %s, such as %s", tar, len(found), what, printable(min(found)))
 
 
 def _normal(prefix: str, name: str) -> str:

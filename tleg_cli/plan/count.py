@@ -8,13 +8,14 @@ from pathlib import Path
 from tleg_cli.data.ffcv.sidecar import read_pair
 from tleg_cli.data.open import is_beton_folder
 from tleg_cli.data.open_source import TIMM_SCHEMES, open_source
+from tleg_cli.data.timm_sources import known_size
 from tleg_cli.errors import DataError
 from tleg_cli.hookspecs import Split
 
 
 @dataclass(frozen=True)
 class Counted:
-    """kind: "ffcv", "images", or "assumed" if the data is not available."""
+    """kind: "ffcv", "images", "named" for a published data set that may not be fetched yet, or "assumed" for no data."""
 
     kind: str
     classes: int
@@ -27,14 +28,17 @@ IMAGENET = Counted("assumed", classes=1000, train=1_281_167, val=50_000)
 
 
 def count_images(path: str) -> tuple[Counted, tuple[Split, Split] | None]:
-    """The images of what `--data` names, and its two splits; None instead of these for .beton files.
+    """The images of what `--data` names, and its two splits: None for .beton files and for a named data set of known size.
 
-    Raises DataError for data that is not available or would have to be downloaded.
+    Raises DataError for data that don't exist, or would have to be downloaded to be counted.
     """
     if is_beton_folder(path):
         written, scored = read_pair(Path(path))
         return Counted("ffcv", len(written.classes), written.samples, scored.samples, tuple(written.classes)), None
     if path.partition("/")[0] in TIMM_SCHEMES and not Path(path).is_dir():
+        size = known_size(path)
+        if size is not None:
+            return Counted("named", size.classes, size.train, size.val), None
         raise DataError(
             f"{path} may have to be downloaded; write it with `tleg prepare` first, or give --images and --classes"
         )

@@ -28,6 +28,8 @@ def find_data(path: str) -> tuple[Counted, BetonSizes]:
     counted, splits = count_images(path)
     if splits is not None:
         return counted, _estimate(*splits)
+    if counted.kind == "named":
+        return counted, Betons()
     train, val = (Path(path) / f"{split}{BETON}" for split in SPLITS)
     return counted, {"train_bytes": train.stat().st_size, "val_bytes": val.stat().st_size, "what": WRITTEN}
 
