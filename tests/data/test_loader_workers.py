@@ -22,7 +22,7 @@ from tleg_cli.data import loader_workers
 from tleg_cli.data.batches import Loader
 from tleg_cli.data.open import open_eval_loader
 from tleg_cli.errors import DataError
-from tleg_cli.training.stages import train_teacher
+from tleg_cli.training.train_teacher import train_teacher
 
 
 def loader_of(photos: Path, workers: int = 2, size: int = 28, batch_size: int = 2) -> Loader:

@@ -21,6 +21,7 @@ from tleg_cli.data.loader_workers import (
     Send,
     choose_transfer,
     end,
+    forget,
     received,
     start_worker,
     starting_workers,
@@ -146,9 +147,8 @@ class FolderLoader:
             with watched(self._running):
                 yield
         except DataError:
-            iterator = getattr(self._loader, "_iterator", None)
-            if iterator is not None:
-                iterator._shutdown = True
+            end(self._running)
+            forget(getattr(self._loader, "_iterator", None))
             self.close()
             raise
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import get_worker_info
+from torch.utils.data._utils import signal_handling
 
 from tleg_cli.errors import DataError
 from tleg_cli.launch.processes import die_with
@@ -212,5 +213,14 @@ def _why_it_died(worker: Any, workers: int) -> str:
 def end(workers: Sequence[Any]) -> None:
     """Kills workers that are still there; one that hangs on a network drive would keep this process from ending."""
     for worker in workers:
-        if worker.is_alive():
-            worker.kill()
+        worker.kill()
+    for worker in workers:
+        worker.join(1)
+
+
+def forget(iterator: Any) -> None:
+    """Keeps torch from ending the workers of this iterator again, and from waiting for locks that they held when they were killed."""
+    if iterator is not None:
+        iterator._shutdown = True
+        with contextlib.suppress(Exception):  # not a public name
+            signal_handling._remove_worker_pids(id(iterator))
