@@ -29,7 +29,7 @@ def find_data(path: str) -> tuple[Counted, BetonSizes]:
     if splits is not None:
         return counted, _estimate(*splits)
     if counted.kind == "named":
-        return counted, Betons()
+        return counted, unknown_sizes()
     train, val = (Path(path) / f"{split}{BETON}" for split in SPLITS)
     return counted, {"train_bytes": train.stat().st_size, "val_bytes": val.stat().st_size, "what": WRITTEN}
 
