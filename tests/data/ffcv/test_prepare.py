@@ -321,6 +321,20 @@ def test_a_process_that_dies_ends_the_write(tmp_path, what, words):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.timeout(60)
+def test_a_parent_whose_libraries_have_threads_of_their_own_can_write(tmp_path):
+    """In a fork torch's threads don't exist: whoever waits for them waits forever."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.nn.functional.interpolate(torch.rand(8, 3, 8, 8), size=(256, 256), mode="bilinear")
+        prepare("synthetic/12x256x2", tmp_path, write_mode="jpg", workers=2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_results_come_in_order_whatever_each_takes():
     import time
 

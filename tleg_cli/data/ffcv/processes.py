@@ -24,6 +24,7 @@ from tleg_cli.launch.processes import die_with
 Work = Callable[[int], bytes]
 
 _AHEAD = 1 << 25  # bytes of results that may wait for the slower processes, per process
+_OVERHEAD = 256  # bytes that any result takes
 _FINE, _REFUSED = b"=", b"!"
 _FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a terminal or `timeout` sends them to all processes
 
@@ -35,19 +36,28 @@ class _Worker:
     numbers: range  # what it works on
     received: int = 0
     waiting: deque[bytes] = field(default_factory=deque)
+    held: int = 0  # bytes that wait
 
     def receive(self) -> None:
         """Takes one result. Raises DataError if the process has died."""
         try:
-            self.waiting.append(self.results.recv_bytes())
+            message = self.results.recv_bytes()
         except (EOFError, OSError):
             self.process.join()
             raise DataError(_why_it_ended(self.process.exitcode, self.numbers[self.received])) from None
+        self.waiting.append(message)
         self.received += 1
+        self.held += len(message) + _OVERHEAD
+
+    def take(self) -> bytes:
+        """The oldest result that waits."""
+        message = self.waiting.popleft()
+        self.held -= len(message) + _OVERHEAD
+        return message
 
     def may_send(self) -> bool:
         """Whether results are missing, and there is room for them."""
-        return self.received < len(self.numbers) and sum(map(len, self.waiting)) < _AHEAD
+        return self.received < len(self.numbers) and self.held < _AHEAD
 
 
 def in_order(work: Work, count: int, processes: int) -> Generator[bytes | DataError, None, None]:
@@ -63,7 +73,7 @@ def in_order(work: Work, count: int, processes: int) -> Generator[bytes | DataEr
             worker = workers[number % len(workers)]
             while not worker.waiting:
                 _receive(workers)
-            yield _result(worker.waiting.popleft())
+            yield _result(worker.take())
     finally:
         for worker in workers:
             worker.process.kill()
