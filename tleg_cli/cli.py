@@ -47,7 +47,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "verify": verify,
 }
-RESUMABLE = ("train-teacher", "train-aux", "train-des")  # stopped, they end with 75: the same command carries on
+RESUMABLE = (
+    "prepare",
+    "train-teacher",
+    "train-aux",
+    "train-des",
+)  # stopped, they end with 75: the same command carries on
 
 app = typer.Typer(
     name="tleg",

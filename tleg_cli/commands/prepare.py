@@ -50,24 +50,28 @@ def prepare(
     """
     from dataclasses import asdict
 
-    from tleg_cli.commands._stopping import stoppable
     from tleg_cli.data.ffcv.prepare import prepare_folder
+    from tleg_cli.errors import Preempted
+    from tleg_cli.launch.stop_signals import StopRequested
     from tleg_cli.report.bar import work_bar
     from tleg_cli.report.output import print_json
 
-    with stoppable("nothing incomplete was kept; run the same command again to continue"), work_bar() as progress:
-        prepared = prepare_folder(
-            source,
-            out,
-            write_mode=write_mode.value,
-            max_resolution=max_resolution,
-            quality=quality,
-            workers=workers,
-            skip_bad=skip_bad,
-            force=force,
-            progress=progress,
-            exif_orientation=exif_orientation,
-        )
+    try:
+        with work_bar() as progress:
+            prepared = prepare_folder(
+                source,
+                out,
+                write_mode=write_mode.value,
+                max_resolution=max_resolution,
+                quality=quality,
+                workers=workers,
+                skip_bad=skip_bad,
+                force=force,
+                progress=progress,
+                exif_orientation=exif_orientation,
+            )
+    except StopRequested as stopped:
+        raise Preempted(f"{stopped}: nothing incomplete was kept; run the same command again to continue") from None
     if json:
         print_json({split: {**asdict(one.sidecar), "kept": one.kept} for split, one in prepared.items()})
     else:

@@ -20,13 +20,13 @@ from typing import Any
 
 from tleg_cli.errors import DataError
 from tleg_cli.launch.processes import die_with
+from tleg_cli.launch.stop_signals import ignore_stop_signals
 
 Work = Callable[[int], bytes]
 
 _AHEAD = 1 << 25  # bytes of results that may wait for the slower processes, per process
 _OVERHEAD = 256  # bytes that any result takes
 _FINE, _REFUSED = b"=", b"!"
-_FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a terminal or `timeout` sends them to all processes
 
 
 @dataclass
@@ -104,8 +104,7 @@ def _result(message: bytes) -> bytes | DataError:
 
 def _run(parent: int, work: Work, numbers: Sequence[int], others: Connection, results: Connection) -> None:
     """In the child: never returns to the parent's code, and leaves what the parent handles to the parent."""
-    for its in _FOR_THE_PARENT:
-        signal.signal(its, signal.SIG_IGN)
+    ignore_stop_signals()  # a terminal or `timeout` sends them to all processes, and the parent ends this one
     die_with(parent)
     others.close()
     _one_thread_each()
