@@ -1,6 +1,7 @@
 """DeiT and plain ViTs, built by timm with mean pooling over the patches and without a class token, as in TLEG.
 
-`deit_*_token` have a class token, as published DeiT and ViT checkpoints do; they are meant for `tleg fit`.
+`deit_*_token` have a class token, as published DeiT and ViT checkpoints do, `deit_*_distilled` two tokens and two heads, and
+`vit_timm` is any plain ViT of timm (patch 32, register tokens, another final norm, ...); they are meant for `tleg fit`.
 DeiT-III (Touvron et al. 2022, arXiv 2204.07118) has layer scale in its blocks, which is expanded, and keeps its class token.
 """
 
@@ -13,19 +14,40 @@ from tleg_cli.api import Backbone, hookimpl
 _NO_CLASS_TOKEN = {"class_token": False, "global_pool": "avg"}
 _SIZES = ("tiny", "small", "base")
 _ENDS = ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias")
+_TWO_HEADS = ("head", "head_dist")
 _SCALED = ("ls1.gamma", "ls2.gamma")  # layer scale comes last in a branch
+_DISTILLED = "deit_{}_distilled_patch16_224"
 _FREE = {"img_size": 224, "patch_size": 16, "embed_dim": 192, "num_heads": 3, "mlp_ratio": 4.0}
+
+
+# what timm's VisionTransformer can be besides its sizes; `tleg fit` finds the values in a checkpoint's names and shapes
+_VARIANTS = {
+    "class_token": True,
+    "reg_tokens": 0,
+    "no_embed_class": False,
+    "global_pool": "token",
+    "fc_norm": False,
+    "pre_norm": False,
+    "qkv_bias": True,
+    "qk_norm": False,
+    "init_values": None,
+}
 
 
 @hookimpl
 def tleg_backbones() -> Iterable[Backbone]:
-    """`deit_{tiny,small,base}_patch16_224`, `..._token`, `deit3_*`, and `vit` and `deit3`, whose size is set by the preset."""
+    """`deit_{tiny,small,base}_patch16_224`, their variants, `deit3_*`, and `vit`, `vit_timm` and others of any size."""
     for size in _SIZES:
         name = f"deit_{size}_patch16_224"
         yield Backbone(name, timm_name=name, arguments=_NO_CLASS_TOKEN, options={"img_size": 224}, branch_ends=_ENDS)
         yield Backbone(f"{name}_token", timm_name=name, options={"img_size": 224}, branch_ends=_ENDS)
+        distilled = _DISTILLED.format(size)
+        yield Backbone(distilled, distilled, options={"img_size": 224}, head=_TWO_HEADS, branch_ends=_ENDS)
+    yield Backbone("deit_distilled", _DISTILLED.format("tiny"), options=_FREE, head=_TWO_HEADS, branch_ends=_ENDS)
     yield Backbone("vit", timm_name="vit_tiny_patch16_224", arguments=_NO_CLASS_TOKEN, options=_FREE, branch_ends=_ENDS)
     for size, blocks in (("small", 12), ("medium", 12), ("base", 12), ("large", 24)):
         name = f"deit3_{size}_patch16_224"
         yield Backbone(name, timm_name=name, usual_depth=(blocks,), options={"img_size": 224}, branch_ends=_SCALED)
     yield Backbone("deit3", timm_name="deit3_small_patch16_224", options=_FREE, branch_ends=_SCALED)
+    variants = {**_FREE, **_VARIANTS}
+    yield Backbone("vit_timm", timm_name="vit_tiny_patch16_224", options=variants, branch_ends=_ENDS)

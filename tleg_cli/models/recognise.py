@@ -112,18 +112,43 @@ def _built(backbone: Backbone, options: Mapping[str, Any], depth: Depth, shapes:
 
 
 def _sizes(backbone: Backbone, shapes: Shapes) -> dict[str, Any]:
-    """Options that shapes say, of plain ViTs: the patches give the image's size, the matrices width and hidden layer."""
+    """The options of plain ViTs that follow from shapes: the patches give the image's size, the matrices width and hidden layer."""
     patch, places = shapes.get("patch_embed.proj.weight", ()), shapes.get("pos_embed", ())
     if len(patch) != 4 or len(places) != 3:
         return {}
-    side = math.isqrt(places[1])  # with a class token, one more place: still the same root
-    found: dict[str, Any] = {"img_size": side * patch[-1], "patch_size": patch[-1], "embed_dim": patch[0]}
+    found = _variant(shapes, places[1], f"{backbone.stages[0]}.0")
+    tokens = 0 if found["no_embed_class"] else _tokens(shapes)
+    side = math.isqrt(max(places[1] - tokens, 0))
+    found |= {"img_size": side * patch[-1], "patch_size": patch[-1], "embed_dim": patch[0]}
     hidden = shapes.get(f"{backbone.stages[0]}.0.mlp.fc1.bias", ())
     if hidden:
         found |= {"mlp_ratio": hidden[0] / patch[0]}
     if patch[0] % 64 == 0:
         found |= {"num_heads": patch[0] // 64}
     return {key: value for key, value in found.items() if key in backbone.options}
+
+
+def _variant(shapes: Shapes, places: int, block: str) -> dict[str, Any]:
+    """Which of timm's VisionTransformers it is. places: of the position embedding, with or without those of the tokens."""
+    class_token = "cls_token" in shapes
+    without = math.isqrt(places) ** 2 == places and math.isqrt(max(places - _tokens(shapes), 0)) ** 2 != places - _tokens(shapes)
+    return {
+        "class_token": class_token,
+        "reg_tokens": shapes["reg_token"][1] if len(shapes.get("reg_token", ())) == 3 else 0,
+        "no_embed_class": without and bool(_tokens(shapes)),
+        "global_pool": "token" if class_token and "fc_norm.weight" not in shapes else "avg",
+        "fc_norm": "fc_norm.weight" in shapes,
+        "pre_norm": "norm_pre.weight" in shapes,
+        "qkv_bias": f"{block}.attn.qkv.bias" in shapes,
+        "qk_norm": f"{block}.attn.q_norm.weight" in shapes,
+        "init_values": 1e-5 if f"{block}.ls1.gamma" in shapes else None,
+    }
+
+
+def _tokens(shapes: Shapes) -> int:
+    """Class, distillation and register tokens."""
+    registers = shapes.get("reg_token", ())
+    return ("cls_token" in shapes) + ("dist_token" in shapes) + (registers[1] if len(registers) == 3 else 0)
 
 
 def _none_fits(shapes: Shapes, tried: Sequence[Recognised]) -> str:
