@@ -144,6 +144,9 @@ class TeacherSection(Section):
     model: str = "levit_384"  # timm's name
     options: dict[str, Any] = {}  # keyword arguments of timm.create_model
     weights: str | None = None  # .safetensors or .pth; or give --teacher
+    weight_set: Literal["auto", "raw", "ema"] = (
+        "auto"  # of a file with both; auto: the moving average (EMA), as in timm
+    )
     image_size: int | None = Field(None, ge=1, le=4096)  # null: what its pretrained weights expect
     recipe: Recipe | None = None  # of `tleg train-teacher`
 

@@ -57,6 +57,14 @@ TorchrunOptions = Annotated[
     list[str] | None,
     typer.Argument(metavar="[-- TORCHRUN OPTIONS]", show_default=False, help="Passed on to torchrun."),
 ]
+WeightSet = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="SET",
+        help="auto, raw or ema, for a checkpoint with several sets. auto: the moving average (EMA) if there is one.",
+    ),
+]
 ClassMap = Annotated[
     Path | None,
     typer.Option(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A descendant, a teacher or a learngene that tleg wrote.")],
+    model: Annotated[Path, typer.Argument(help="A learngene, or the weights of a network, of tleg or of timm.")],
     data: Annotated[
         str,
         typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name."),
@@ -27,6 +27,15 @@ def evaluate(
     positions: o.Positions = None,
     split: Annotated[str, typer.Option("--split", help="val or train.")] = "val",
     class_map: o.ClassMap = None,
+    weights: o.WeightSet = "auto",
+    timm_model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="timm's name, for weights of others that shapes don't identify."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="What shapes don't say of such weights, as in num_heads=4."),
+    ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 128,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Loader workers for each process.")] = 4,
     precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16.")] = "fp32",
@@ -43,6 +52,7 @@ def evaluate(
     """
     from tleg_cli.errors import ConfigError
     from tleg_cli.launch.processes import Processes
+    from tleg_cli.models.fit_checkpoint import option_values
     from tleg_cli.report.output import print_facts, print_json
 
     if split not in ("val", "train"):
@@ -50,11 +60,25 @@ def evaluate(
     if precision not in ("fp32", "bf16", "fp16"):
         raise ConfigError(f"--precision {precision!r} is unknown; write fp32, bf16 or fp16")
 
+    options = option_values(option or ())
+
     def score(world: "World", screen: "Screen") -> Mapping[str, Any]:
         from tleg_cli.training.evaluate_file import Evaluation, evaluate_file
 
         wanted = Evaluation(
-            model, data, depth, split, batch_size, workers, precision, class_map, positions=positions, step=step
+            model,
+            data,
+            depth,
+            split,
+            batch_size,
+            workers,
+            precision,
+            class_map,
+            positions,
+            step,
+            weights,
+            timm_model,
+            options,
         )
         return evaluate_file(wanted, world, screen.say)
 
@@ -63,7 +87,8 @@ def evaluate(
             print_json(scores)
             return
         facts = {name: f"{scores[name]:.2f} %" for name in ("top1", "top5")}
-        facts |= {"loss": f"{scores['loss']:.4f}", "images": f"{scores['images']:,}"}
+        loss = "not finite" if scores["loss"] is None else f"{scores['loss']:.4f}"
+        facts |= {"loss": loss, "images": f"{scores['images']:,}"}
         print_facts(f"{model} on {data} ({split})", facts)
 
     in_processes(Processes(gpus, pick_device(device, gpus)), None, (), score, report)

@@ -21,12 +21,14 @@ def fit(
         list[str] | None,
         typer.Option("--option", metavar="KEY=VALUE", help="What shapes don't say of a backbone, as in num_heads=4."),
     ] = None,
+    weights: o.WeightSet = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace a learngene that is there.")] = False,
     json: o.Json = False,
 ) -> None:
     """Find the learngene nearest to a trained network: least squares over its layers, in seconds and without data.
 
-    R² says how much of what distinguishes the layers the learngene keeps; beside it stands what random layers would give.
+    Reads what timm, DeiT, Swin, Lightning and others save, of the backbones that `tleg plugins` lists. R² is the share of what
+    distinguishes the layers that the learngene keeps; the last column is what random layers would give.
 
     Example: tleg fit deit_tiny.pth learngene.pt --basis linear
     """
@@ -37,11 +39,14 @@ def fit(
     from tleg_cli.models.fit_checkpoint import fit_file, fit_report, option_values
     from tleg_cli.report.fit_table import print_fit
     from tleg_cli.report.output import print_json
+    from tleg_cli.weights.read_header import read_header
 
     if learngene.exists() and not force:
         raise TlegError(f"{learngene} is there already; choose another name, or replace it with --force")
     chosen = get_basis(basis, plugin_manager.bases())
-    fitted = fit_file(checkpoint, chosen, backbone, option_values(option or ()))
+    fitted = fit_file(checkpoint, chosen, backbone, option_values(option or ()), weights)
+    if choice := read_header(checkpoint, weights).choice():
+        typer.echo(f"{checkpoint}: {choice}", err=True)
     write_learngene(fitted.learngene, learngene)
     report = fit_report(fitted, learngene)
     if json:

@@ -14,33 +14,39 @@ from tleg_cli.learngene.basis import Basis
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.learngene.fit import Fitted, StackFit, fit
 from tleg_cli.learngene.gene import Metadata
-from tleg_cli.models.model_file import ModelCard, read_card
+from tleg_cli.models.model_file import ModelCard, card_of, is_card
 from tleg_cli.models.recognise import Recognised, recognise
 from tleg_cli.weights.header import LEARNGENE_FORMAT
 from tleg_cli.weights.open import open_weights
 
 
 def fit_file(
-    checkpoint: Path, basis: Basis, backbone: str | None = None, options: Mapping[str, Any] | None = None
+    checkpoint: Path,
+    basis: Basis,
+    backbone: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    which: str = "auto",
 ) -> Fitted:
     """The learngene nearest to the network of a file. backbone, options: see recognise().
+
+    which: auto (the moving average if there is one), raw or ema.
 
     Raises FileFormatError for a file that is no network of a registered backbone, ConfigError for a backbone or a basis
     that it isn't of.
     """
-    with open_weights(checkpoint) as (header, get):
+    with open_weights(checkpoint, which) as (header, get):
         if header.tleg.get("format") == LEARNGENE_FORMAT:
             raise FileFormatError(f"{checkpoint} is a learngene already; tleg expand makes networks of it")
-        card = read_card(checkpoint) if header.container == "safetensors" else None
         try:
+            card = card_of(header.tleg) if is_card(header.tleg) else None
             found = recognise({name: info.shape for name, info in header.tensors.items()}, card, backbone, options)
             weights = {name: get(name) for name in header.tensors}
-            return fit(weights, found.backbone.stages, basis, _metadata(found, card, checkpoint))
+            return fit(weights, found.backbone.stages, basis, _metadata(found, card, checkpoint, header.which))
         except (FileFormatError, ConfigError) as error:
             raise type(error)(f"{checkpoint}: {error}") from None
 
 
-def _metadata(found: Recognised, card: ModelCard | None, checkpoint: Path) -> Metadata:
+def _metadata(found: Recognised, card: ModelCard | None, checkpoint: Path, which: str) -> Metadata:
     return Metadata(
         backbone=found.backbone.name,
         options=found.options,
@@ -50,8 +56,10 @@ def _metadata(found: Recognised, card: ModelCard | None, checkpoint: Path) -> Me
         provenance={
             "fitted_to": checkpoint.name,
             "sha256": file_hash(checkpoint),
+            "weights": which,
             **({"of": dict(card.provenance)} if card else {}),
         },
+        class_names=card.class_names if card else None,
     )
 
 

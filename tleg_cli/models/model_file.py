@@ -58,12 +58,17 @@ def read_card(path: Path) -> ModelCard | None:
     if not is_safetensors(path):
         return None
     header = read_header(path).tleg
-    if header.get("format") != FORMAT:
+    if not is_card(header):
         return None
     try:
         return card_of(header)
     except (FileFormatError, ConfigError) as error:
         raise FileFormatError(f"{path}: {error}") from None
+
+
+def is_card(header: Mapping[str, Any]) -> bool:
+    """Whether what tleg wrote about a file is a model's card."""
+    return header.get("format") == FORMAT
 
 
 def card_of(header: Mapping[str, Any]) -> ModelCard:

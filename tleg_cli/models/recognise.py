@@ -131,7 +131,9 @@ def _sizes(backbone: Backbone, shapes: Shapes) -> dict[str, Any]:
 def _variant(shapes: Shapes, places: int, block: str) -> dict[str, Any]:
     """Which of timm's VisionTransformers it is. places: of the position embedding, with or without those of the tokens."""
     class_token = "cls_token" in shapes
-    without = math.isqrt(places) ** 2 == places and math.isqrt(max(places - _tokens(shapes), 0)) ** 2 != places - _tokens(shapes)
+    without = math.isqrt(places) ** 2 == places and math.isqrt(
+        max(places - _tokens(shapes), 0)
+    ) ** 2 != places - _tokens(shapes)
     return {
         "class_token": class_token,
         "reg_tokens": shapes["reg_token"][1] if len(shapes.get("reg_token", ())) == 3 else 0,

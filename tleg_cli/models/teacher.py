@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +18,10 @@ from torch import Tensor, nn
 from tleg_cli.config import TeacherSection
 from tleg_cli.errors import ConfigError, FileFormatError, first_line
 from tleg_cli.learngene.input_spec import InputSpec
+from tleg_cli.models.any_file import as_timm_names_them, describe_choice, read_finite, read_own_card, usual_input
 from tleg_cli.models.build import TimmCall, create_network, is_buildable
 from tleg_cli.models.class_names import ClassMatch, OtherClasses, match_classes, read_class_map, reordered
-from tleg_cli.models.model_file import ModelCard, load_strictly, network_of, read_card, read_weights
+from tleg_cli.models.model_file import ModelCard, check_shapes, is_card, network_of, read_card
 from tleg_cli.models.timm_arguments import checked_arguments
 
 _WORDNET = re.compile(r"n\d{8}")  # how ImageNet's class folders are called
@@ -75,6 +74,7 @@ class _Source:
     classes: int
     class_names: tuple[str, ...] | None
     where: str
+    note: str = ""  # which of several sets of weights it has
 
 
 def new_teacher(section: TeacherSection, data: InputSpec, classes: Sequence[str]) -> tuple[Adapted, ModelCard]:
@@ -100,7 +100,7 @@ def load_teacher(
     match = match_teacher(names, source.classes, classes, source.where)
     spec = replace(source.input, image_size=section.image_size or source.input.image_size)
     network = reordered(_adapt(source.net, data, spec), match)
-    notes = [match.note] if match.note else []
+    notes = [note for note in (source.note, match.note) if note]
     return LoadedTeacher(network.eval().requires_grad_(False), notes)
 
 
@@ -147,23 +147,27 @@ def fetched_already(section: TeacherSection) -> bool:
 
 def _from_file(section: TeacherSection, classes: int) -> _Source:
     path = Path(str(section.weights))
-    card = read_card(path)
-    weights = read_weights(path)
-    check_finite(weights, path)
-    if card is not None:
-        return _Source(network_of(card, weights, str(path)), card.input, card.classes, card.class_names, str(path))
+    weights = read_finite(path, section.weight_set)
+    note = describe_choice(path, weights)
+    if is_card(weights.header.tleg):
+        card = read_own_card(path, weights)
+        net = network_of(card, weights.tensors, str(path))
+        return _Source(net, card.input, card.classes, card.class_names, str(path), note)
     net = create_network(_call(section, classes))
-    load_strictly(net, as_timm_names_them(net, weights), f"{path} as {section.model} with {classes} classes")
-    return _Source(net, _usual_input(net), classes, None, str(path))
+    net.load_state_dict(teacher_weights(net, weights.tensors, section, classes), strict=True)
+    return _Source(net, usual_input(net), classes, None, str(path), note)
 
 
-def check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raises FileFormatError for weights that hold NaN or infinity: whatever is made of them would be worthless."""
-    bad = [name for name, value in weights.items() if value.is_floating_point() and not torch.isfinite(value).all()]
-    if bad:
-        raise FileFormatError(
-            f"{path} has NaN or infinity in {len(bad)} of its {len(weights)} weights, first in {bad[0]}"
-        )
+def teacher_weights(
+    net: nn.Module, weights: dict[str, Tensor], section: TeacherSection, classes: int
+) -> dict[str, Tensor]:
+    """A file's weights under timm's names. Raises FileFormatError, with the way out, for those of another network."""
+    renamed = as_timm_names_them(net, weights)
+    try:
+        check_shapes(net, renamed, f"{section.weights} as {section.model} with {classes} classes")
+    except FileFormatError as error:
+        raise FileFormatError(f"{error}; if it is another network, name it with --set teacher.model=NAME") from None
+    return renamed
 
 
 def _from_hub(section: TeacherSection, classes: Sequence[str]) -> _Source:
@@ -180,7 +184,7 @@ def _from_hub(section: TeacherSection, classes: Sequence[str]) -> _Source:
             "copy that file and give --teacher model.safetensors"
         ) from error
     outputs = int(getattr(net, "num_classes", len(classes)))
-    return _Source(net, _usual_input(net), outputs, _published_names(net, classes), section.model)
+    return _Source(net, usual_input(net), outputs, _published_names(net, classes), section.model)
 
 
 def _published_names(net: nn.Module, classes: Sequence[str]) -> tuple[str, ...] | None:
@@ -205,29 +209,11 @@ def _reach_hub() -> None:
     socket.create_connection((address.hostname or ENDPOINT, address.port or 443), timeout=10).close()
 
 
-def as_timm_names_them(net: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as their authors published them, renamed and resampled by timm where it can; else as they are."""
-    translate = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
-    if translate is None or set(weights) == set(net.state_dict()):
-        return weights
-    try:
-        return dict(translate(weights, net))
-    except (AssertionError, KeyError, RuntimeError, AttributeError, IndexError):
-        return weights  # another network's: whoever loads them names the first that doesn't fit
-
-
 def _hub_name(model: str) -> str:
     from timm.models import get_pretrained_cfg
 
     config = get_pretrained_cfg(model)
     return str(config.hf_hub_id).removeprefix("timm/") if config and config.hf_hub_id else model
-
-
-def _usual_input(net: nn.Module) -> InputSpec:
-    usual: Mapping[str, Any] = getattr(net, "pretrained_cfg", {})
-    return InputSpec(
-        usual["input_size"][-1], tuple(usual["mean"]), tuple(usual["std"]), float(usual["crop_pct"] or 1.0)
-    )
 
 
 def check_classes(found: int, wanted: int, where: str) -> None:

@@ -19,8 +19,8 @@ from tleg_cli.learngene.depths import Depth, format_depth
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.models.build import without_weights
 from tleg_cli.models.descendant import at_image_size, full_depth, head_for_data
-from tleg_cli.models.model_file import load_strictly, read_card
-from tleg_cli.models.teacher import as_timm_names_them, check_classes, match_teacher, untrained_teacher
+from tleg_cli.models.model_file import check_shapes, read_card
+from tleg_cli.models.teacher import check_classes, match_teacher, teacher_weights, untrained_teacher
 from tleg_cli.plan.networks import Setup, pretrained_classes
 from tleg_cli.training.optim import check_optimizer
 from tleg_cli.training.task import check_fits, check_image_size
@@ -99,5 +99,7 @@ def _check_teacher_file(section: TeacherSection, data: DataSection, classes: int
         for name, tensor in header.tensors.items()
     }
     net = without_weights(untrained_teacher(section, data.image_size, classes)[0])
-    where = str(path) if card is not None else f"{path} as {section.model} with {classes} classes"
-    load_strictly(net, as_timm_names_them(net, shapes), where)
+    if card is not None:
+        check_shapes(net, shapes, str(path))
+    else:
+        teacher_weights(net, shapes, section, classes)
