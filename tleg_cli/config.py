@@ -144,6 +144,7 @@ class TeacherSection(Section):
     model: str = "levit_384"  # timm's name
     options: dict[str, Any] = {}  # keyword arguments of timm.create_model
     weights: str | None = None  # .safetensors or .pth; or give --teacher
+    class_map: str | None = None  # a file that says how its classes are called in the data; or give --class-map
     weight_set: Literal["auto", "raw", "ema"] = (
         "auto"  # of a file with both; auto: the moving average (EMA), as in timm
     )
@@ -213,6 +214,10 @@ class DescendantSection(Recipe):
     """Stage 2: descendants. `per_depth` overrides recipe values for single depths."""
 
     depths: str
+    class_map: str | None = (
+        None  # a file that says how the learngene's classes are called in the data; or give --class-map
+    )
+    fresh_head: bool = False  # leave the learngene's head out, as for another number of classes
     per_depth: dict[str, dict[str, Any]] = {}
 
     @field_validator("depths", mode="before")

@@ -104,7 +104,7 @@ def test_data_that_cant_be_used(tleg, made, tmp_path):
     done = tleg(*start, "--data", folder, "--out", tmp_path / "c")
     assert done.code == 1
     assert "error: " in done.err.splitlines()[-1]
-    assert "000.jpg is no image" in done.err.splitlines()[-1]
+    assert "000.jpg is not an image" in done.err.splitlines()[-1]
     assert "Traceback" not in done.err
     (folder / "train.beton").write_text("hello")
     refused(tleg(*start, "--data", folder, "--out", tmp_path / "d"), "train.json")

@@ -118,7 +118,7 @@ def test_names_that_lead_elsewhere_are_refused(tleg, server, tmp_path, scheme):
         ({"depth": 100_000}, "100000 blocks; 1000 in each stage"),
         ({"embed_dim": "16"}, "embed_dim = '16'"),
         ({"class_token": 1}, "class_token = 1"),
-        ({"img_size": float("inf")}, "img_size = inf"),
+        ({"img_size": float("inf")}, "img_size = None"),
         ({"num_classes": 11}, "has 10 classes, but its network 11"),
         ({"embed_dim": 1_000_000}, "has shape (16,"),  # compared before terabytes are asked for
         ({"num_heads": [[[2]]]}, "num_heads"),
@@ -133,7 +133,7 @@ def test_values_that_cannot_be_are_named(tleg, tmp_path, arguments, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"crop_pct": float("nan")}, "crop_pct = nan should be a number above 0 and up to 1"),
+        ({"crop_pct": float("nan")}, "crop_pct = None should be a number above 0 and up to 1"),
         ({"crop_pct": 0}, "crop_pct = 0"),
         ({"crop_pct": 1e-9}, "crop_pct = 1e-09 is too small"),
         ({"mean": [0.5, 0.5]}, "mean = (0.5, 0.5) should be three numbers"),

@@ -36,6 +36,11 @@ def train_des(
     init: Annotated[
         Init, typer.Option("--init", help="scratch: the same network without the learngene.")
     ] = Init.learngene,
+    class_map: o.ClassMap = None,
+    fresh_head: Annotated[
+        bool,
+        typer.Option("--fresh-head", help="Start every descendant with a new head, as for another number of classes."),
+    ] = False,
     *,
     options: TrainingOptions,
 ) -> None:
@@ -55,6 +60,8 @@ def train_des(
         data__path=options.data,
         seed=options.seed,
         descendant__checkpoint_every=options.checkpoint_every,
+        descendant__class_map=class_map and str(class_map),
+        descendant__fresh_head=fresh_head or None,
     )
     depths = parse_depths(depth or config.descendant.depths)
     folder = options.out or default_out(preset, "des" if init is Init.learngene else "des-scratch")

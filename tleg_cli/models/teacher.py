@@ -19,7 +19,7 @@ from tleg_cli.config import TeacherSection
 from tleg_cli.errors import ConfigError, FileFormatError, first_line
 from tleg_cli.learngene.input_spec import InputSpec
 from tleg_cli.models.any_file import as_timm_names_them, describe_choice, read_finite, read_own_card, usual_input
-from tleg_cli.models.build import TimmCall, create_network, is_buildable
+from tleg_cli.models.build import TimmCall, create_network, is_buildable, without_weights
 from tleg_cli.models.class_names import ClassMatch, OtherClasses, match_classes, read_class_map, reordered
 from tleg_cli.models.model_file import ModelCard, check_shapes, is_card, network_of, read_card
 from tleg_cli.models.timm_arguments import checked_arguments
@@ -86,21 +86,24 @@ def new_teacher(section: TeacherSection, data: InputSpec, classes: Sequence[str]
     )
 
 
-def load_teacher(
-    section: TeacherSection, data: InputSpec, classes: Sequence[str], class_map: Path | None = None
-) -> LoadedTeacher:
+def load_teacher(section: TeacherSection, data: InputSpec, classes: Sequence[str]) -> LoadedTeacher:
     """The trained teacher of `section.weights` or of timm's hub, for images of `data`.
 
-    classes: the data's names. class_map: how the teacher's outputs are called in the data; see class_names.py. Raises
+    classes: the data's names; section.class_map says how the teacher's outputs are called there, see class_names.py. Raises
     ConfigError or FileFormatError: no file and no network, other classes than the data's, weights that don't fit.
     """
     source = _from_file(section, len(classes)) if section.weights else _from_hub(section, classes)
     check_classes(source.classes, len(classes), source.where)
-    names = source.class_names if class_map is None else read_class_map(class_map, source.classes)
+    names = source.class_names
+    if section.class_map is not None:
+        names = read_class_map(Path(section.class_map), source.classes)
     match = match_teacher(names, source.classes, classes, source.where)
-    spec = replace(source.input, image_size=section.image_size or source.input.image_size)
-    network = reordered(_adapt(source.net, data, spec), match)
-    notes = [note for note in (source.note, match.note) if note]
+    size = _usable_size(source.net, section.image_size, source.input.image_size)
+    unused = ""
+    if section.image_size not in (None, size):
+        unused = f"teacher {source.where} can't take images of {section.image_size} pixels (teacher.image_size); it gets {size}"
+    network = reordered(_adapt(source.net, data, replace(source.input, image_size=size)), match)
+    notes = [note for note in (source.note, unused, match.note) if note]
     return LoadedTeacher(network.eval().requires_grad_(False), notes)
 
 
@@ -122,10 +125,27 @@ def untrained_teacher(section: TeacherSection, image_size: int, classes: int) ->
     there = section.weights is not None and Path(section.weights).is_file()
     card = read_card(Path(str(section.weights))) if there else None
     if card is not None:
-        return partial(create_network, card.timm), section.image_size or card.input.image_size
+        build = partial(create_network, card.timm)
+        return build, _usable_size(without_weights(build), section.image_size, card.input.image_size)
     usual = None if section.recipe else get_pretrained_cfg(section.model)
     size = section.image_size or (usual.input_size[-1] if usual else image_size)
     return partial(create_network, _call(section, classes)), size
+
+
+def _usable_size(net: nn.Module, asked: int | None, own: int) -> int:
+    """`asked`, the preset's, if the network takes such images: a ViT takes its own size only, a preset's may be another's."""
+    if asked is None or asked == own:
+        return own
+    was_training = net.training
+    device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
+    try:
+        with torch.inference_mode():
+            net.eval()(torch.zeros(1, 3, asked, asked, device=device))
+    except (AssertionError, RuntimeError, ValueError):
+        return own
+    finally:
+        net.train(was_training)
+    return asked
 
 
 def _call(section: TeacherSection, classes: int | None = None) -> TimmCall:

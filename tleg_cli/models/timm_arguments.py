@@ -101,8 +101,10 @@ def _is_plain(value: Any) -> bool:
 
 def _is_like(value: Any, example: Any) -> bool:
     """Whether a value has the type of the one that the backbone has; numbers may be rows, as timm's sizes are."""
-    if example is None or value is None:
+    if example is None:
         return True
+    if value is None:
+        return False
     if isinstance(example, bool | str):
         return isinstance(value, type(example))
     return not isinstance(value, bool | str)

@@ -8,14 +8,16 @@ from typing import Any
 
 from tleg_cli.config import Config, Recipe
 from tleg_cli.errors import ConfigError
+from tleg_cli.models.class_names import differences
 from tleg_cli.training.distributed import World
 
 Identity = dict[str, Any]
 _NO_RESULT = {"checkpoint_every", "on_nan"}  # may change from one start to the next: the weights don't follow from them
+_LATER = ("classes", "images")  # of the data; older records lack them, and images are known only once they are listed
 _NAMES = ("learngene.file",)  # names of files that are known by their content
 
 
-def identity(config: Config, recipe: Recipe, world: World, **inputs: Any) -> Identity:
+def identity(config: Config, recipe: Recipe, world: World, classes: Sequence[str], **inputs: Any) -> Identity:
     """inputs: plain values that decide the result in addition to the config, such as the depth or a teacher's hash.
 
     Loader workers are left out: every random number is a function of seed and position.
@@ -31,6 +33,7 @@ def identity(config: Config, recipe: Recipe, world: World, **inputs: Any) -> Ide
         "seed": config.seed,
         "processes": world.size,
         "device": world.device.type,
+        "classes": list(classes),
     }
 
 
@@ -40,18 +43,34 @@ def check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], allow
     allowed: dotted keys, their beginnings or their ends. path: of the run, for the message.
     """
     before, now = _flat(old), _flat(new)
-    changed = [key for key in sorted(set(before) | set(now)) if before.get(key) != now.get(key)]
+    changed = [
+        key
+        for key in sorted(set(before) | set(now))
+        if before.get(key) != now.get(key)
+        and not (key.partition(".")[0] in _LATER and (key not in before or key not in now))
+    ]
     refused = [
         key
         for key in changed
         if not any(key == name or f".{key}".endswith(f".{name}") or key.startswith(f"{name}.") for name in allowed)
     ]
     if refused:
-        lines = ", ".join(f"{key}: {before.get(key)!r} -> {now.get(key)!r}" for key in refused)
+        lines = ", ".join(dict.fromkeys(_change(key, before.get(key), now.get(key)) for key in refused))
         raise ConfigError(
             f"{path} holds a run with other settings ({lines}); choose another --out, or --allow-changed {refused[0]}"
         )
     return changed
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    """One difference in words."""
+    if key == "classes" and isinstance(before, list) and isinstance(now, list):
+        if len(before) != len(now):
+            return f"classes: {len(before)} -> {len(now)}"
+        return f"classes: {differences(now, before)}"
+    if key.startswith("images.") and key.endswith(".sha256"):
+        return f"{key.removesuffix('.sha256')}: other files or labels than when the run began"
+    return f"{key}: {before!r} -> {now!r}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

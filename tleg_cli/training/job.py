@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,6 +12,7 @@ from torch import Tensor
 from tleg_cli.augment.pipeline import Augment, make_augment
 from tleg_cli.config import Config, Recipe
 from tleg_cli.data.batches import Loader
+from tleg_cli.data.images_record import SplitRecord, images_record
 from tleg_cli.data.open import describe, open_eval_loader, open_train_loader
 from tleg_cli.training.distributed import World
 from tleg_cli.training.draw_depth import DepthDraw
@@ -42,6 +43,7 @@ class Job:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     seed: int
+    images: Mapping[str, SplitRecord] = field(default_factory=dict)  # which ones these are, for run.json
     evaluate_first: bool = False  # also score the network before its first step
     draw: DepthDraw | None = None  # of an any-depth stage 1
 
@@ -66,7 +68,8 @@ class Data:
         augment = make_augment(
             config.augmentation, mean=mean, std=std, classes=len(self.classes), smoothing=recipe.smoothing
         )
-        return Job(objective, recipe, train, val, augment, mean, std, config.seed, evaluate_first, draw)
+        images = images_record(str(config.data.path), train, val)
+        return Job(objective, recipe, train, val, augment, mean, std, config.seed, images, evaluate_first, draw)
 
     def _loaders(self, batch_size: int) -> tuple[Loader, Loader]:
         if batch_size not in self.loaders:

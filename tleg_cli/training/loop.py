@@ -9,7 +9,7 @@ from contextlib import closing
 from torch import Tensor, nn
 
 from tleg_cli.data.batches import Batch
-from tleg_cli.errors import Preempted
+from tleg_cli.errors import ConfigError, Preempted
 from tleg_cli.launch.heartbeat import report_activity
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.models.aux_net import AtDepth
@@ -34,7 +34,7 @@ def train(network: nn.Module, job: Job, run: Run, observer: Observer) -> State:
     Raises Preempted when asked to stop (a checkpoint is written), TlegError when a value is not finite and on_nan says so.
     """
     budget = budget_of(job.recipe, job.train.batches, run.world.size)
-    run.begin(budget)
+    run.begin(budget, job.images)
     state = new_state(network, job.recipe, budget.lr, run.world)
     training = Training(job, state, budget, run, observer, Interval(job.recipe.checkpoint_every))
     resume(training)
@@ -43,6 +43,13 @@ def train(network: nn.Module, job: Job, run: Run, observer: Observer) -> State:
     try:
         with stop_requests(run.world) as ask:
             _train(training, set_rate, ask)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise ConfigError(
+            f"batch normalisation needs more than one image in a batch of this size, and batch_size is {job.recipe.batch_size}; "
+            "set it to 2 or more"
+        ) from error
     finally:
         observer.stop()
     return state

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from tleg_cli.config import Config
 from tleg_cli.config_file import dump_yaml
+from tleg_cli.data.images_record import SplitRecord
 from tleg_cli.files import file_hash, remove_leftovers, write_text
 from tleg_cli.training.distributed import World, from_main, wait_for_all
 from tleg_cli.training.identity import Identity, check_same
@@ -39,15 +40,24 @@ class Run:
         """Whether the summary of a complete training is in the folder."""
         return self.summary is not None
 
+    def has_begun(self) -> bool:
+        """Whether there is a checkpoint or a result in the folder; the same answer on every rank."""
+        return bool(from_main(self.world.main and self.folder.has_begun(), self.world))
+
     def check(self) -> None:
         """Locks the folder if a run has begun there, and refuses any other run than that one. Nothing is written."""
         if self.folder.has_begun():  # otherwise there is nothing to lose
             self.folder.lock()
             check_same(self.folder.path, read_json(self.folder.record), self.identity, self.allow_changed)
 
-    def begin(self, budget: Budget) -> None:
-        """Records what the run is and how many steps it takes: not before, so that a refused training leaves no folder."""
+    def begin(self, budget: Budget, images: Mapping[str, SplitRecord] | None = None) -> None:
+        """Records what the run is and how many steps it takes: not before, so that a refused training leaves no folder.
+
+        images: which ones the opened data has; a run that began with others is refused.
+        """
         self.budget = budget
+        if images:
+            self.identity = {**self.identity, "images": dict(images)}
         if not self.world.main:
             return
         self.folder.lock()

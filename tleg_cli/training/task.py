@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -87,16 +88,31 @@ def check_image_size(task: Task) -> None:
 def check_fits(config: Config, learngene: Learngene) -> None:
     """Raises ConfigError if preset and learngene describe different networks; the image size may differ."""
     metadata = learngene.metadata
-    for what, ours, its in (
-        ("backbone", config.backbone.name, metadata.backbone),
-        ("backbone.options", _sizeless(config.backbone.options), _sizeless(metadata.options)),
-        ("data.mean", list(config.data.mean), list(metadata.input.mean)),
-        ("data.std", list(config.data.std), list(metadata.input.std)),
-    ):
-        if ours != its:
-            raise ConfigError(
-                f"the preset's {what} is {ours}, but the learngene was trained with {its}; use the preset it was trained with"
-            )
+    differ = [
+        (key, ours, its)
+        for key, ours, its in (
+            ("backbone.name", config.backbone.name, metadata.backbone),
+            ("backbone.options", _sizeless(config.backbone.options), _sizeless(metadata.options)),
+            ("data.mean", list(config.data.mean), list(metadata.input.mean)),
+            ("data.std", list(config.data.std), list(metadata.input.std)),
+        )
+        if ours != its
+    ]
+    if differ:
+        key, ours, its = differ[0]
+        made = "fitted to a checkpoint" if "fitted_to" in metadata.provenance else "trained"
+        options = " ".join(f"--set '{name}={_as_yaml(value)}'" for name, _, value in differ)
+        raise ConfigError(
+            f"the preset's {key} is {ours}, but the learngene was {made} with {its}; use a preset for its network, "
+            f"or add {options}"
+        )
+
+
+def _as_yaml(value: Any) -> str:
+    """One line that `--set` reads."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_as_yaml(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value) if not isinstance(value, str) else value
 
 
 def _sizeless(options: Mapping[str, Any]) -> dict[str, Any]:

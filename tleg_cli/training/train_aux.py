@@ -28,6 +28,7 @@ from tleg_cli.training.records import Summary
 from tleg_cli.training.run import open_run
 from tleg_cli.training.state import State
 from tleg_cli.training.task import Task, check_image_size, resolve
+from tleg_cli.training.teacher_score import check_teacher, score_teacher
 
 RESULT = "learngene.pt"
 
@@ -38,23 +39,21 @@ def train_aux(
     """Distils the teacher into an aux net and writes its learngene: `out/learngene.pt`, with EMA also learngene_ema.pt."""
     task, recipe = resolve(config), config.aux
     check_image_size(task)
-    what = identity(
-        config,
-        recipe,
-        world,
-        command="train-aux",
-        depth=format_depth(task.depth),
-        teacher=_teacher_identity(config),
-        distillation=recipe.distillation.model_dump(mode="json"),
+    inputs: dict[str, Any] = {
+        "command": "train-aux",
+        "depth": format_depth(task.depth),
+        "teacher": _teacher_identity(config),
+        "distillation": recipe.distillation.model_dump(mode="json"),
         **_rule(task),
-    )
-    with open_run(out, what, config, world, observer, allow_changed) as run:
-        if run.summary is not None:
-            return run.summary
-        check_recipe(recipe, world, observer.say)
-        for stage in too_shallow(task.basis, task.depth, task.backbone.stages):
-            observer.say(f"{stage}: more blocks than that start from a learngene that is trained in part")
-        with open_data(config, world) as data:
+    }
+    with open_data(config, world) as data:
+        what = identity(config, recipe, world, data.classes, **inputs)
+        with open_run(out, what, config, world, observer, allow_changed) as run:
+            if run.summary is not None:
+                return run.summary
+            check_recipe(recipe, world, observer.say)
+            for stage in too_shallow(task.basis, task.depth, task.backbone.stages):
+                observer.say(f"{stage}: more blocks than that start from a learngene that is trained in part")
             metadata = task.metadata(data.classes)
             torch.manual_seed(config.seed)
             drops: dict[str, Any] = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
@@ -65,14 +64,18 @@ def train_aux(
                 observer.say(note)
             teacher.network.to(world.device)
             job = data.job(distill_from(teacher.logits, recipe.distillation), recipe, draw=task.draw)
+            if not run.has_begun():  # else its first start has scored the teacher
+                scores = score_teacher(teacher, job.val, config.data.input, recipe.precision, world)
+                name = config.teacher.weights or config.teacher.model
+                observer.say(check_teacher(scores, len(data.classes), name, allow_bad=recipe.allow_bad_teacher))
             state = train(network, job, run, observer)
-        if world.main:
-            _write_learngenes(state, config, out)
-        stored = sum(parameter.numel() for parameter in network.parameters())
-        depth = format_depth(task.depth)
-        return run.finish(
-            state.history, kind="aux", depth=depth, depths=recipe.depth, learngene_parameters=stored, file=RESULT
-        )
+            if world.main:
+                _write_learngenes(state, config, out)
+            stored = sum(parameter.numel() for parameter in network.parameters())
+            depth = format_depth(task.depth)
+            return run.finish(
+                state.history, kind="aux", depth=depth, depths=recipe.depth, learngene_parameters=stored, file=RESULT
+            )
 
 
 def _rule(task: Task) -> dict[str, Any]:
@@ -103,12 +106,17 @@ def _write_learngenes(state: State, config: Config, out: Path) -> None:
 
 def _teacher_identity(config: Config) -> dict[str, Any]:
     """The teacher by its content: a file that was moved is the same teacher, a new one under the same name isn't."""
-    section = config.teacher.model_dump(mode="json", exclude={"recipe", "weights"})
-    weights = config.teacher.weights
+    section = config.teacher.model_dump(mode="json", include={"model", "options", "image_size"})
+    weights, class_map = config.teacher.weights, config.teacher.class_map
     if not weights and config.teacher.recipe is not None:
         raise ConfigError(
-            "this preset trains its own teacher: run `tleg train-teacher` first, then give --teacher FILE"
+            "this preset trains its own teacher: run `tleg train-teacher` first, then give --teacher FILE. For timm's pretrained "
+            f"weights of {config.teacher.model} add --set teacher.recipe=null --set teacher.options={{}}"
         )
+    if config.teacher.weight_set != "auto":
+        section["weight_set"] = config.teacher.weight_set
+    if class_map and Path(class_map).is_file():
+        section["class_map"] = file_hash(Path(class_map))
     if weights:
         path = Path(weights)
         if not path.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -96,7 +97,9 @@ def _origin(config: Config, file: Path | None, data: Data, observer: Observer, *
         learngene = at_image_size(learngene, pixels)
     if scratch:
         return Origin("scratch", learngene, source)
-    head = head_for_data(learngene, data.classes, str(file))
+    section = config.descendant
+    class_map = Path(section.class_map) if section.class_map else None
+    head = head_for_data(learngene, data.classes, str(file), class_map, fresh=section.fresh_head)
     for note in head.notes:
         observer.say(note)
     return Origin("learngene", head.learngene, source, head.fresh)
@@ -109,7 +112,8 @@ def _train_descendant(
     recipe = config.descendant.recipe_at(name)
     observer.say(f"depth {name} from {origin.init}")
     source = dict(origin.source)
-    what = identity(config, recipe, world, command="train-des", depth=name, init=origin.init, learngene=source)
+    inputs = {"command": "train-des", "depth": name, "init": origin.init, "learngene": source, **_head_identity(config)}
+    what = identity(config, recipe, world, data.classes, **inputs)
     folder = out / descendant_folder(depth)
     with open_run(folder, what, config, world, observer, allow_changed) as run:
         if run.summary is not None:
@@ -124,6 +128,15 @@ def _train_descendant(
         return run.finish(
             state.history, kind="descendant", depth=name, init=origin.init, parameters=parameters, file=RESULT
         )
+
+
+def _head_identity(config: Config) -> dict[str, Any]:
+    """What decides which head the descendants get, if the config says anything about it."""
+    section = config.descendant
+    head: dict[str, Any] = {"fresh": True} if section.fresh_head else {}
+    if section.class_map and Path(section.class_map).is_file():
+        head["class_map"] = file_hash(Path(section.class_map))
+    return {"head": head} if head else {}
 
 
 def _new_descendant(origin: Origin, depth: Depth, classes: int, recipe: Recipe) -> nn.Module:

@@ -34,18 +34,18 @@ def train_teacher(
         raise ConfigError(
             "this preset has no teacher.recipe: its teacher comes pretrained; add one, or use --preset digits"
         )
-    section = config.teacher.model_dump(mode="json", exclude={"recipe", "weights"})
-    what = identity(config, recipe, world, command="train-teacher", teacher=section)
-    with open_run(out, what, config, world, observer, allow_changed) as run:
-        if run.summary is not None:
-            return run.summary
-        check_recipe(recipe, world, observer.say)
-        with open_data(config, world) as data:
+    section = config.teacher.model_dump(mode="json", include={"model", "options", "image_size"})
+    with open_data(config, world) as data:
+        what = identity(config, recipe, world, data.classes, command="train-teacher", teacher=section)
+        with open_run(out, what, config, world, observer, allow_changed) as run:
+            if run.summary is not None:
+                return run.summary
+            check_recipe(recipe, world, observer.say)
             torch.manual_seed(config.seed)
             teacher, card = new_teacher(config.teacher, config.data.input, data.classes)
             state = train(teacher, data.job(label_loss, recipe), run, observer)
-        if world.main:
-            facts = provenance(data=config.data.path, **scores_of(state.history))
-            write_model(out / RESULT, teacher.net.state_dict(), replace(card, provenance=facts))
-        parameters = sum(parameter.numel() for parameter in teacher.parameters())
-        return run.finish(state.history, kind="teacher", model=card.timm.name, parameters=parameters, file=RESULT)
+            if world.main:
+                facts = provenance(data=config.data.path, **scores_of(state.history))
+                write_model(out / RESULT, teacher.net.state_dict(), replace(card, provenance=facts))
+            parameters = sum(parameter.numel() for parameter in teacher.parameters())
+            return run.finish(state.history, kind="teacher", model=card.timm.name, parameters=parameters, file=RESULT)
