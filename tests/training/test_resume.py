@@ -97,7 +97,10 @@ def test_stopped_while_scoring_the_scores_are_left_to_the_next_start(tmp_path, t
             scoring = next(scorings)
             for place, batch in enumerate(epoch(number, start)):
                 read.append((scoring, place))
-                if (scoring, place) == (2, 1):  # the network after epoch 2; with EMA there are two of each
+                if (scoring, place) == (
+                    3,
+                    1,
+                ):  # the network after epoch 2; the teacher is first, with EMA there are two of each
                     os.kill(os.getpid(), signal.SIGTERM)
                 yield batch
 
@@ -107,7 +110,7 @@ def test_stopped_while_scoring_the_scores_are_left_to_the_next_start(tmp_path, t
     monkeypatch.setattr(job, "open_eval_loader", opened)
     with pytest.raises(Preempted, match="stopped at step 40 of 60"):
         train_aux(config, tmp_path / "stopped", ALONE, Onlooker())
-    assert read[-1] == (2, 1)  # at once, not after all 8 batches
+    assert read[-1] == (3, 1)  # at once, not after all 8 batches
     assert len((tmp_path / "stopped" / "metrics.jsonl").read_text().splitlines()) == 1
     monkeypatch.setattr(job, "open_eval_loader", open_eval_loader)
     again = Onlooker()
