@@ -178,7 +178,7 @@ class ExpansionSection(Section):
 class AuxSection(Recipe):
     """Stage 1: the aux net. More than one depth: each step trains at one of them, and the learngene serves them all."""
 
-    depth: str  # 12, or 3-12, 3,6,12, 2:2-18: drawn anew for each step
+    depth: str  # 12, or 3-12, 3,6,12, 2:2-18: drawn again for each step
     draw: Literal["uniform", "shallow"] = "uniform"  # shallow: in proportion to 1 / blocks
     reference_depth: str | None = (
         None  # where the step is 1; null: the geometric mean of the shallowest and the deepest

@@ -68,7 +68,7 @@ def read_yaml(text: str, where: str) -> Any:
     """Plain YAML values. Raises ConfigError in one line that names `where` and the line."""
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError(
-            f"{where[:80]}: {len(text):,} characters are no config; at most {MAX_CONFIG_BYTES:,} are read"
+            f"{where[:80]}: {len(text):,} characters are too many for a config; at most {MAX_CONFIG_BYTES:,} are read"
         )
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
@@ -126,7 +126,7 @@ def load_config(name_or_file: str, settings: Iterable[str] = (), **replace: Any)
 
 
 def _for_every_depth(values: Mapping[str, Any], path: Sequence[str]) -> None:
-    """What is said of all descendants holds for those too that the preset treats apart: their own value is dropped."""
+    """A value set for all descendants also applies to depths that the preset sets separately: their own value is dropped."""
     if len(path) != 2 or path[0] != "descendant":
         return
     apart = values["descendant"].get("per_depth")

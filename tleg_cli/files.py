@@ -76,7 +76,7 @@ def _locked(path: Path) -> Iterator[int]:
     The lock belongs to the file, not to its name: other processes that write it must open it, not replace it.
     """
     with path.open("xb") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: then nobody takes it for a leftover either
+        with contextlib.suppress(OSError):  # a file system without locks: then it is never taken for a leftover either
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield stat.S_IMODE(os.fstat(file.fileno()).st_mode)
 

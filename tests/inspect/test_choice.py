@@ -42,8 +42,8 @@ def test_the_other_parts_follow_the_module(document):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"layer": "x"}, ["'x' is no block"]),
-        ({"layer": "5-2"}, ["is no block"]),
+        ({"layer": "x"}, ["'x' is not a block"]),
+        ({"layer": "5-2"}, ["is not a block"]),
         ({"layer": "40"}, ["nothing in layers 40", "0 to 11"]),
         ({"module": "attn.qvk"}, ["no module fits 'attn.qvk'", "Did you mean 'attn.qkv'"]),
         ({"sort": "nrm"}, ["--sort nrm", "Did you mean 'norm'"]),

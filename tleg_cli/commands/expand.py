@@ -14,7 +14,7 @@ def expand(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="A .safetensors file for one depth, a folder for any number. Default: beside the learngene."
+            "--out", help="A .safetensors file for one depth, a folder for any number. Default: next to the learngene."
         ),
     ] = None,
     step: o.Step = None,

@@ -1,6 +1,6 @@
 """`tleg inspect --against`: what training changed, tensor by tensor, here against there.
 
-A learngene stands for the network of the other side's depth: so a descendant is held against what it started from.
+A learngene is compared as the network of the other side's depth, so a descendant is compared with what it started from.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def _thetas(learngene: Learngene) -> Iterator[Entry]:
 
 
 def _grown(learngene: Learngene, depth: Depth) -> Iterator[Entry]:
-    """Through expand(), and one stack at a time: the whole network is never in memory."""
+    """Through expand(), and one stack at a time: the complete network is never in memory."""
     full = complete_depth(depth, learngene.metadata.depth, learngene.metadata.backbone)
 
     @functools.lru_cache(maxsize=1)

@@ -94,7 +94,7 @@ def _numbers(text: str) -> Iterable[int]:
     for item in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*", item)
         if not match or int(match[2] or match[1]) < int(match[1]):
-            raise ConfigError(f"--layer {text!r}: {item.strip()!r} is no block; write 0, 2-5 or 0,11")
+            raise ConfigError(f"--layer {text!r}: {item.strip()!r} is not a block; write 0, 2-5 or 0,11")
         yield from range(int(match[1]), int(match[2] or match[1]) + 1)
 
 
@@ -120,6 +120,6 @@ def _values(column: str, file: Mapping[str, Any]) -> Any:
 
 
 def linear_r2(linearity: Mapping[str, Any] | None) -> float | None:
-    """R^2 against the linear basis, None where it wasn't asked for or can't be told."""
+    """R^2 against the linear basis, None if it wasn't asked for or can't be computed."""
     bases = linearity["bases"] if linearity else ()
     return next((entry["r2"] for entry in bases if entry["basis"] == "linear"), None)

@@ -1,4 +1,4 @@
-"""Is depth linear? R^2 of the layers against each basis, beside what chance gives; their PCA; their norms."""
+"""Is depth linear? R^2 of the layers against each basis, compared with chance; their PCA; their norms."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def _pca(of: Gram) -> dict[str, Any] | None:
 
 
 def finite(value: Any) -> Any:
-    """NaN and Inf are no JSON: they become None; beside them stand the counts."""
+    """JSON has no NaN or Inf: they become None, and the counts say how many there were."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

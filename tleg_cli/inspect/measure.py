@@ -81,7 +81,7 @@ def _a_tensor_a_core() -> Iterator[Callable[..., Iterable[Any]]]:
 
 
 def slice_of(get: Get, row: Row) -> Tensor:
-    """The tensor of a row: a whole one of the file, or one theta_k of it."""
+    """The tensor of a row: a complete one of the file, or one theta_k of it."""
     return get(row.key) if row.index is None else get(row.key)[row.index]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tleg_cli.inspect.subject import Row, Subject
 from tleg_cli.learngene.depths import complete_depth, format_depth, parse_depths
 
-USUAL_DEPTHS = "3-12"  # the family of the paper, where nobody asks for another
+USUAL_DEPTHS = "3-12"  # the paper's family, unless others are asked for
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ MAX_SIDE = 4096  # of a matrix whose spectrum is computed: beyond, its eigenvalu
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of the finite numbers; None where there are none, or, for the spectrum, where the tensor is no
+    """Of the finite numbers; None where there are none, or, for the spectrum, where the tensor is not a
     matrix, holds NaN or Inf, or has a smaller side above 4096.
 
     std: of the population (divided by n). norm: Euclidean. spectral_norm: the largest singular value of the tensor as

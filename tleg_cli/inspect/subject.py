@@ -21,7 +21,7 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "relative_posi
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor as it is shown. keys: where its numbers stand in the file; index: which slice of that, None for all.
+    """One tensor as it is shown. keys: where its values are in the file; index: which slice of that, None for all.
 
     stack: the stack it belongs to, None for what every depth shares. layer: the number of its block, in a network.
     part: theta_B, theta_A or theta_k, in a learngene.
@@ -159,7 +159,7 @@ def in_order(stacks: Collection[Stack]) -> list[Stack]:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """blocks.2 before blocks.10: safetensors files stand in the order of the alphabet."""
+    """blocks.2 before blocks.10: safetensors files are in alphabetical order."""
     return [(int(part), "") if part.isdigit() and part.isascii() else (-1, part) for part in name.split(".")]
 
 

@@ -19,7 +19,7 @@ from tleg_cli.weights.header import LEARNGENE_FORMAT
 from tleg_cli.weights.open import first_not_finite, read_weights
 from tleg_cli.weights.save import own_copy, save_safetensors
 
-# rises when an older reader would misunderstand a file; further fields alone are no reason
+# rises when an older reader would misunderstand a file; additional fields alone are not a reason
 FORMAT_VERSION, WITH_EXPANSION = 1, 2  # 2: an expansion rule other than TLEG's, which version 1 would not follow
 SAFETENSORS = ".safetensors"
 SUFFIXES = (".pt", ".pth", SAFETENSORS)

@@ -49,7 +49,7 @@ class InputSpec:
         return cls(**found)
 
     def values(self) -> dict[str, Any]:
-        """Plain values, each under its own key beside a file's other facts."""
+        """Plain values, each under its own key among a file's other facts."""
         return {name: getattr(self, name) for name in _RULES}
 
 

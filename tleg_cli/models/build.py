@@ -120,7 +120,7 @@ def build_model(
 
 
 def _refuse_own_drop_path(model: nn.Module, backbone: Backbone) -> None:
-    """timm's Swin drops paths unless it is told not to: a recipe that asks for none would silently get some."""
+    """timm's Swin drops paths by default: a recipe that asks for none would silently get some."""
     rate = max((float(getattr(module, "drop_prob", 0) or 0) for module in model.modules()), default=0.0)
     if rate > 0:
         raise PluginError(

@@ -1,4 +1,4 @@
-"""`tleg expand` as a library call: untrained descendants of several depths, written as files that timm loads."""
+"""`tleg expand` as a library call: descendants of several depths with no further training, written as files that timm loads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Grown:
 def grow(
     learngene: Learngene, depths: Sequence[Depth], source: Path, out: Path | None, *, force: bool = False
 ) -> list[Grown]:
-    """Writes one network for each depth: into `out`, or beside `source`, the learngene's file.
+    """Writes one network for each depth: into `out`, or next to `source`, the learngene's file.
 
     Raises TlegError for a file that is there already (unless `force`), before any is written.
     """

@@ -34,7 +34,7 @@ def cost_at(trace: Callable[[Depth], Cost], depth: Depth) -> Cost:
     """The cost at `depth`, exact, though `trace` is asked for networks of at most 4 blocks a stage alone.
 
     Blocks of a stage are alike but for those that alternate (Swin shifts the windows of every second one), so two more of them
-    cost the same wherever they stand:  cost(d) = cost(d mod 2) + (blocks in between) / 2 * (what two more cost).
+    cost the same at any position:  cost(d) = cost(d mod 2) + (blocks in between) / 2 * (what two more cost).
     """
     few = tuple(blocks if blocks <= _TRACED else 2 - blocks % 2 for blocks in depth)
     start = total = astuple(trace(few))

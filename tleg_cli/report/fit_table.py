@@ -1,4 +1,4 @@
-"""What `tleg fit` found, in the terminal: R^2 of each module beside what random layers would give."""
+"""What `tleg fit` found, in the terminal: R^2 of each module, and what random layers would give."""
 
 from __future__ import annotations
 

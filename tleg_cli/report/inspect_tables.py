@@ -69,7 +69,7 @@ def _what(file: Entry) -> Text:
 
 
 def _theta(file: Entry) -> Table:
-    """A learngene: the norms of its thetas, and for TLEG how theta_A stands to theta_B."""
+    """A learngene: the norms of its thetas, and for TLEG the ratio of theta_A to theta_B."""
     rank = max((len(entry["theta"]["norms"]) for entry in file["modules"] if entry["theta"]), default=0)
     linear = file["basis"] == "linear"
     names = ["|theta_B|", "|theta_A|"] if linear else [f"|theta_{k}|" for k in range(rank)]

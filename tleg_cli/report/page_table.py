@@ -1,4 +1,4 @@
-"""The page's table of tensors: its columns, what stands in them and what they are sorted by."""
+"""The page's table of tensors: its columns, what is in them and what they are sorted by."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def table(file: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cell(key: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """by: a number, or a text for what is no number, or "" for what there isn't."""
+    """by: a number, or a text for what is not a number, or "" for what is missing."""
     value = values.get(key)
     if key == "shape":
         return {"text": shape(values["shape"]), "by": _product(values["shape"])}

@@ -1,1 +1,1 @@
-"""One training loop for teacher, aux net and descendants, and what it stands on."""
+"""One training loop for teacher, aux net and descendants, and what it is built on."""

@@ -23,7 +23,7 @@ _LISTED = 20  # parameters, of hundreds
 
 @dataclass(frozen=True)
 class Norms:
-    """total: of the whole gradient, on the device. by_name: of each parameter, to be asked for only when it is bad."""
+    """total: of the complete gradient, on the device. by_name: of each parameter, to be asked for only when it is bad."""
 
     total: Tensor
     gradients: Mapping[str, Tensor]

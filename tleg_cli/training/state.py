@@ -16,7 +16,7 @@ from tleg_cli.training.distributed import World, replicate
 from tleg_cli.training.optim import make_optimizer
 from tleg_cli.training.records import EpochRecord
 
-# what a checkpoint holds beside tensors, and of which type; old ones may lack some
+# what a checkpoint holds in addition to tensors, and of which type; old ones may lack some
 _PLAIN: Mapping[str, tuple[type, ...]] = {
     "step": (int,), "history": (list,), "epoch_loss": (float, int), "epoch_steps": (int,), "epoch_seconds": (float, int),
     "epoch_wait": (float, int), "skipped": (int,), "rollbacks": (int,),
@@ -38,7 +38,7 @@ class State:
     epoch_steps: int = 0  # that it was summed over: all but the bad ones
     epoch_seconds: float = 0.0
     epoch_wait: float = 0.0  # of those, waiting for data
-    skipped: int = 0  # steps of the whole run left out because a number was not finite
+    skipped: int = 0  # steps of the run left out because a value was not finite
     rollbacks: int = 0
 
 

@@ -57,7 +57,7 @@ def near_chance(correct: int, images: int, classes: int) -> bool:
     """Whether so many correct images of so many may be guessed.
 
     So it is if guessing gets as many in at least one of 100 trials (binomial distribution with 1 / classes), or if the score
-    is less than 1 % of the way from chance to perfect, as with 1.1 % of 1,000 classes. Of too few images nothing can be said.
+    is less than 1 % of the way from chance to perfect, as with 1.1 % of 1,000 classes. With too few images it is not decided.
     """
     if classes < 2 or images * math.log(classes) < -math.log(_CHANCE):
         return False

@@ -40,7 +40,7 @@ def read_weights(path: Path, which: str = "auto") -> Weights:
 
 @contextlib.contextmanager
 def open_weights(path: Path, which: str = "auto") -> Iterator[tuple[Header, Get]]:
-    """The header, and a function that gives one tensor by its name there: memory stays near what is looked at.
+    """The header, and a function that gives one tensor by its name there: memory stays near what is read.
 
     The tensors are views of the file, private to this process. Raises FileFormatError as read_weights does; the function
     raises it for a damaged tensor.

@@ -118,7 +118,7 @@ def beton_bytes(images: int, content: int) -> int:
 class BetonWriter:
     """Writes a .beton file from front to back: the same bytes however many processes encode the images.
 
-    FFCV's own writer gives each of its processes a page of up to 64 MB and writes whole ones, so that small sets take many
+    FFCV's own writer gives each of its processes a page of up to 64 MB and writes complete ones, so that small sets take many
     times their size. Here too no image crosses a page, which readers with FFCV's `os_cache=False` rely on.
     """
 

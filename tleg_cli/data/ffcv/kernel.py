@@ -1,6 +1,6 @@
 """One compiled function that decodes, crops at random, resizes and flips a batch. Import after `ffcv_guard.import_ffcv`.
 
-FFCV calls its C library through ctypes, which numba can't keep on the disk, so that every process compiles anew. Here the same C
+FFCV calls its C library through ctypes, which numba can't cache on disk, so every process compiles again. Here the same C
 functions are bound by name, and the compiled code is kept: compiled once on a machine.
 """
 

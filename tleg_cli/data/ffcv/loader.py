@@ -74,7 +74,7 @@ def open_beton(file: Path, sidecar: Sidecar, rule: CropRule, order: Order, data:
             str(file),
             batch_size=order.batch_size,
             num_workers=threads,
-            os_cache=True,  # False would read the whole file into each process
+            os_cache=True,  # False would read the complete file into each process
             order=OrderOption.SEQUENTIAL,  # not used: every epoch brings its own
             distributed=False,  # so does the sharding
             seed=rule.seed,

@@ -71,5 +71,5 @@ def centre_views(beton: Beton, rule: CropRule, data: DataSection, threads: int) 
 
 def _damaged(beton: Beton, sample: int) -> DataError:
     return DataError(
-        f"{beton.path}: image {sample} is damaged; `tleg doctor {beton.path}` lists all, `tleg prepare` writes them anew"
+        f"{beton.path}: image {sample} is damaged; `tleg doctor {beton.path}` lists all of them, `tleg prepare` writes them again"
     )
