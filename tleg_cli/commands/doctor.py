@@ -1,4 +1,4 @@
-"""`tleg doctor`: what this machine has, ready to paste into a bug report; or whether a data file is whole."""
+"""`tleg doctor`: what this machine has, ready to paste into a bug report; or whether a data file is intact."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ def doctor(
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Show versions, FFCV, CUDA and plugins, ready to paste; or check a data file that `tleg prepare` wrote.
+    """Show versions, FFCV, CUDA and plugins for a bug report, or check a data file that `tleg prepare` wrote.
 
     Example: tleg doctor /fast/imagenet/train.beton
     """

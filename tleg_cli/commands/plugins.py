@@ -1,4 +1,4 @@
-"""`tleg plugins`: which are there, what they give, and what is wrong with those that can't be used."""
+"""`tleg plugins`: which plugins are installed, what they provide, and why some can't be used."""
 
 from collections.abc import Collection
 from dataclasses import asdict
@@ -15,9 +15,9 @@ _KINDS = {"tleg_backbones": "backbone", "tleg_bases": "basis", "tleg_sources": "
 
 
 def plugins(context: typer.Context, json: o.Json = False) -> None:
-    """List the plugins: name, version, hooks, where from, and why one can't be used.
+    """List the plugins: name, version, hooks, origin, and why one can't be used.
 
-    TLEG_LOAD_PLUGINS=a,b loads only these of the installed ones, TLEG_LOAD_PLUGINS= none.
+    TLEG_LOAD_PLUGINS=a,b loads only these of the installed plugins, TLEG_LOAD_PLUGINS= (empty) loads none.
 
     Example: tleg plugins --json
     """
@@ -41,7 +41,7 @@ def _print(reports: "Collection[PluginReport]") -> None:
     broken = [[r.name, r.error] for r in reports if r.error]
     if broken:
         typer.echo()
-        print_table("what is wrong", ["name", "reason"], broken)
+        print_table("plugins that can't be used", ["name", "reason"], broken)
     typer.echo()
-    given = [[name, _KINDS[hook], r.name] for r in reports for hook, names in r.hooks.items() for name in names]
-    print_table("what they give", ["name", "kind", "from"], sorted(given, key=lambda row: (row[1], row[0])))
+    provided = [[name, _KINDS[hook], r.name] for r in reports for hook, names in r.hooks.items() for name in names]
+    print_table("what they provide", ["name", "kind", "from"], sorted(provided, key=lambda row: (row[1], row[0])))

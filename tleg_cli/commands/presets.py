@@ -1,4 +1,4 @@
-"""`tleg presets`: what is shipped, and what it says."""
+"""`tleg presets`: the configs that are installed with tleg."""
 
 from typing import Annotated
 
@@ -9,12 +9,12 @@ from tleg_cli.commands import _options as o
 
 def presets(
     name: Annotated[
-        str | None, typer.Argument(help="Print this preset, to read or to start a config of one's own.")
+        str | None, typer.Argument(help="Print this preset, to read it or to start your own config from it.")
     ] = None,
     settings: o.Settings = None,
     json: o.Json = False,
 ) -> None:
-    """List the presets, or print one. With --set or --json the resolved config is printed.
+    """List the presets, or print one. With --set or --json, the resolved config is printed.
 
     Example: tleg presets digits > mine.yaml
     """

@@ -1,4 +1,4 @@
-"""`tleg verify`: whether a run folder is whole."""
+"""`tleg verify`: whether a run folder is intact."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +9,12 @@ from tleg_cli.commands import _options as o
 
 
 def verify(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a family's.")],
+    run: Annotated[Path, typer.Argument(help="The run folder of a training, or of a family.")],
     json: o.Json = False,
 ) -> None:
     """Check a run folder: config, metrics, hashes of all checkpoints, and that the results load.
 
-    Exit code 1 if something is broken. A run that isn't finished is not broken.
+    The exit code is 1 if something is broken. A run that is not finished is not broken.
 
     Example: tleg verify runs/small-aux
     """
@@ -31,5 +31,5 @@ def verify(
         print_table(str(run), ["part", "state", ""], [[f.part, f.state, f.what] for f in findings])
     if bad := broken(findings):
         raise FileFormatError(
-            f"{len(bad)} of {len(findings)} parts of {run} are broken, the first {bad[0].part}: {bad[0].what}"
+            f"{len(bad)} of {len(findings)} parts of {run} are broken; the first is {bad[0].part}: {bad[0].what}"
         )

@@ -52,7 +52,7 @@ def _version(package: str) -> str:
 def _ffcv() -> str:
     try:
         importlib.import_module("ffcv.libffcv")
-    except Exception as error:  # a broken build raises whatever the linker says
+    except Exception as error:  # a broken build raises whatever the linker reports
         return f"missing ({first_line(error)}); image folders work; for .beton files: {INSTALL}"
     return "works"
 
@@ -72,7 +72,7 @@ def _free(folder: str) -> str:
     try:
         return f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB"
     except OSError:
-        return "not there"
+        return "not available"
 
 
 def _plugins() -> dict[str, str]:

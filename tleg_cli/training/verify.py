@@ -1,4 +1,4 @@
-"""Is a run folder whole? Config, record, metrics, every checkpoint's hashes, and results that load with finite numbers."""
+"""Checks a run folder: config, record, metrics, every checkpoint's hashes, and results that load with finite values."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ import torch
 
 from tleg_cli import plugin_manager
 from tleg_cli.config_file import load_config
-from tleg_cli.errors import FileFormatError, TlegError
-from tleg_cli.files import file_hash
+from tleg_cli.errors import FileFormatError, TlegError, one_line
+from tleg_cli.files import file_hash, open_regular
+from tleg_cli.learngene.depths import parse_depths
 from tleg_cli.learngene.file import read_learngene
+from tleg_cli.models.descendant import descendant_folder
 from tleg_cli.models.model_file import network_of, read_card, read_weights
 from tleg_cli.training.checkpoint import STATE, check_checkpoint
 from tleg_cli.training.health import bad_files
 from tleg_cli.training.run_folder import is_running
 
-WHOLE, BROKEN, NOTE = "whole", "broken", "note"
+INTACT, BROKEN, NOTE = "intact", "broken", "note"
+_CONTINUE = "not finished; run the same command again to continue"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One part of a run folder. state: whole, broken, or note for what is worth knowing and no damage."""
+    """One part of a run folder. state: intact, broken, or note for what is worth knowing but not damage."""
 
     part: str
     state: str
@@ -37,7 +40,7 @@ def verify_run(path: Path) -> list[Finding]:
     members = sorted(folder for folder in path.glob("depth-*") if folder.is_dir())
     own = (path / "run.json").exists() or (path / "checkpoints").exists()
     if not own and not members:
-        raise FileFormatError(f"{path} is no run folder: neither run.json nor depth-* is in it")
+        raise FileFormatError(f"{path} is not a run folder: it has neither run.json nor depth-* folders")
     found = list(_run(path)) if own else list(_family(path, members))
     for folder in members:
         found += [
@@ -55,7 +58,7 @@ def _run(path: Path) -> Iterator[Finding]:
     if is_running(path):
         yield Finding(".lock", NOTE, "a run is writing here now")
     yield _checked("config.yaml", lambda: f"config of {load_config(str(path / 'config.yaml')).backbone.name}")
-    yield _checked("run.json", lambda: f"{_table(path / 'run.json').get('command')}")
+    yield _checked("run.json", lambda: f"a run of `tleg {_text(_object(path / 'run.json'), 'command')}`")
     yield from _metrics(path)
     yield from _checkpoints(path / "checkpoints")
     yield from _results(path)
@@ -64,43 +67,65 @@ def _run(path: Path) -> Iterator[Finding]:
 
 
 def _family(path: Path, members: Sequence[Path]) -> Iterator[Finding]:
+    """Every descendant that the summary lists must have its folder."""
+
     def described() -> str:
-        listed = _table(path / "summary.json")["descendants"]
-        if len(listed) > len(members):
-            raise FileFormatError(f"it lists {len(listed)} descendants, but {len(members)} are here")
-        return f"{len(listed)} descendants"
+        listed = _object(path / "summary.json")["descendants"]
+        depths = [_text(one, "depth") for one in listed]
+        folders = {folder.name for folder in members}
+        missing = [depth for depth in depths if descendant_folder(parse_depths(depth)[0]) not in folders]
+        if missing:
+            raise FileFormatError(f"it lists depth {', '.join(missing)}, whose folder is missing; train it again")
+        return f"descendants of depth {', '.join(depths)}"
 
     if (path / "summary.json").exists():
         yield _checked("summary.json", described)
     else:
-        yield Finding("summary.json", NOTE, "not finished: the same command carries on")
+        yield Finding("summary.json", NOTE, _CONTINUE)
 
 
 def _checked(part: str, look: Callable[[], str]) -> Finding:
-    """What `look` says of a part, or why it couldn't."""
+    """What `look` reports about a part, or why it could not be read."""
     try:
-        return Finding(part, WHOLE, look())
-    except (TlegError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return Finding(part, BROKEN, " ".join(str(error).split())[:300])
+        return Finding(part, INTACT, look())
+    except KeyError as error:
+        return Finding(part, BROKEN, f"{error} is missing")
+    except FileNotFoundError:
+        return Finding(part, BROKEN, "the file is missing")
+    except (TlegError, OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        return Finding(part, BROKEN, one_line(error)[:300])
 
 
-def _table(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON object. A FIFO or a device is refused: it might never end."""
+    content = json.loads(_read_text(path))
     if not isinstance(content, dict):
-        raise FileFormatError("no table of values")
+        raise FileFormatError("it is not a JSON object, as tleg writes it")
     return content
 
 
+def _read_text(path: Path) -> str:
+    with open_regular(path) as file:
+        return file.read().decode()
+
+
+def _text(values: Mapping[str, Any], key: str) -> str:
+    if not isinstance(values[key], str):
+        raise FileFormatError(f"{key} is {json.dumps(values[key])[:100]}, not a text")
+    return str(values[key])
+
+
 def _metrics(path: Path) -> Iterator[Finding]:
-    """A line for each epoch, in order; none is missing in the middle."""
+    """A line for each epoch, in order and without gaps."""
     file = path / "metrics.jsonl"
     if not file.exists():
         yield Finding(file.name, NOTE, "no epoch is finished")
         return
 
     def epochs() -> str:
-        numbers = [int(json.loads(line)["epoch"]) for line in file.read_text(encoding="utf-8").splitlines()]
-        if numbers != list(range(numbers[0], numbers[0] + len(numbers))) if numbers else False:
+        records = [json.loads(line) for line in _read_text(file).splitlines()]
+        numbers = [int(record["epoch"]) for record in records if record.get("kind", "epoch") == "epoch"]
+        if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
             raise FileFormatError(f"epochs {numbers} are not in order")
         return f"epochs up to {numbers[-1]}" if numbers else "no epoch yet"
 
@@ -116,37 +141,50 @@ def _checkpoints(folder: Path) -> Iterator[Finding]:
             yield Finding(f"checkpoints/{path.name}", BROKEN, problem)
     for path in sorted(folder.glob(".step-*.tmp")):
         yield Finding(
-            f"checkpoints/{path.name}", NOTE, "left by a run that was killed while it saved; the next removes it"
+            f"checkpoints/{path.name}", NOTE, "left by a run that was killed while it saved; the next run removes it"
         )
 
 
 def _tensors(path: Path) -> str:
-    step = _table(path / STATE)["step"]
+    step = _object(path / STATE)["step"]
     for file in sorted(path.glob("*.safetensors")):
         read_weights(file)
     return f"step {step}"
 
 
 def _results(path: Path) -> Iterator[Finding]:
-    """What summary.json names: its hash, and whether it loads. Before there is one, the run isn't finished."""
+    """What summary.json names: its hash, and whether it loads. Without a summary the run is not finished."""
     if not (path / "summary.json").exists():
-        yield Finding("summary.json", NOTE, "not finished: the same command carries on")
+        yield Finding("summary.json", NOTE, _CONTINUE)
         return
-    summary: dict[str, Any] = {}
+    named: dict[str, str | None] = {}
 
     def described() -> str:
-        summary.update(_table(path / "summary.json"))
-        return f"{summary['kind']}, file {summary['file']}"
+        summary = _object(path / "summary.json")
+        named.update(_named_results(summary))
+        return f"{_text(summary, 'kind')}, file {_text(summary, 'file')}"
 
     yield _checked("summary.json", described)
-    hashes = summary.get("sha256")
-    named = hashes if isinstance(hashes, Mapping) else {str(summary.get("file")): None} if "file" in summary else {}
     for name, expected in named.items():
-        yield _checked(str(name), lambda name=name, expected=expected: _result(path / Path(name).name, expected))  # type: ignore[misc]
+        yield _checked(name, lambda name=name, expected=expected: _result(path / Path(name).name, expected))  # type: ignore[misc]
+
+
+def _named_results(summary: Mapping[str, Any]) -> dict[str, str | None]:
+    """Files and their hashes; runs of older versions recorded one file without a hash."""
+    hashes = summary.get("sha256", {})
+    if not isinstance(hashes, Mapping):
+        raise FileFormatError(f"sha256 is {json.dumps(hashes)[:100]}, not a hash for each file")
+    return {_text(summary, "file"): None} | {name: _text(hashes, name) for name in hashes}
 
 
 def _result(file: Path, expected: str | None) -> str:
-    """Raises FileFormatError for a file that has changed, doesn't load, or holds numbers that are not finite."""
+    """Raises FileFormatError for a file that is missing, has changed, does not load, or has NaN or infinity."""
+    if not file.exists():
+        raise FileFormatError(f"{file.name} is missing; restore it, or delete the folder and train again")
+    if expected is not None and file_hash(file) != expected:
+        raise FileFormatError(
+            f"{file.name} has changed since it was written; restore it, or delete the folder and train again"
+        )
     card = read_card(file) if file.suffix == ".safetensors" and file.name != "learngene.safetensors" else None
     if card is not None:
         weights = read_weights(file)
@@ -159,6 +197,4 @@ def _result(file: Path, expected: str | None) -> str:
     bad = [name for name, value in weights.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if bad:
         raise FileFormatError(f"{len(bad)} weights are not finite: {', '.join(bad[:3])}")
-    if expected is not None and file_hash(file) != expected:
-        raise FileFormatError(f"{file} has changed since it was written")
     return what
