@@ -21,7 +21,7 @@ def test_evaluation_shows_every_image_exactly_once(samples, world, batch_size):
 
 
 @given(samples=st.integers(32, 300), epoch=st.integers(0, 5), seed=st.integers(0, 9))
-def test_an_epoch_is_a_permutation_cut_into_whole_batches(samples, epoch, seed):
+def test_an_epoch_is_a_permutation_cut_into_complete_batches(samples, epoch, seed):
     order = epoch_order(samples, seed=seed, epoch=epoch, batch_size=32, rank=0, world=1)
     images = (order & INDEX_MASK).ravel()
     assert order.shape == (samples // 32, 32)

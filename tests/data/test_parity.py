@@ -1,4 +1,4 @@
-"""FFCV's evaluation path beside PIL's and timm's on real photographs: how far apart they may be."""
+"""FFCV's evaluation path compared with PIL's and timm's on real photographs: how far apart they may be."""
 
 import pytest
 

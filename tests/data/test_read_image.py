@@ -67,9 +67,9 @@ def test_floats_of_0_to_1_are_scaled_and_others_refused():
 
 @pytest.mark.parametrize("top", [255, 40_000, 2**31 - 1])
 def test_integers_of_an_unknown_range_are_refused(top):
-    whole = np.linspace(0, top, 64).astype(np.int32).reshape(8, 8)
+    levels = np.linspace(0, top, 64).astype(np.int32).reshape(8, 8)
     with pytest.raises(DataError, match=r"x\.png has 32-bit integers \(mode I\) of an unknown range"):
-        pixels(stored(Image.fromarray(whole), "TIFF"))
+        pixels(stored(Image.fromarray(levels), "TIFF"))
 
 
 def half_clear(mode: str) -> io.BytesIO:
@@ -208,3 +208,11 @@ def test_a_fifo_with_the_name_of_an_image_is_refused_at_once(tmp_path, photos):
         split[0]
     with pytest.raises(DataError, match=r"001\.jpg: it is a FIFO"):
         split[1]
+
+
+def test_files_that_were_written_upright_cant_be_turned_back(betons):
+    section = DataSection(path=str(betons), image_size=16, workers=0, exif_orientation=False)
+    with pytest.raises(
+        DataError, match=r"data\.exif_orientation=false can't undo; write it with `tleg prepare --no-exif"
+    ):
+        open_eval_loader(section, batch_size=1, rank=0, world=1)

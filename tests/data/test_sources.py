@@ -22,7 +22,7 @@ def test_digits_are_1797_real_images_in_a_fixed_split():
     assert label == open_source("digits").val()[0][1]
     assert np.asarray(image).max() == 255 or np.asarray(image).max() > 200
     everything = {np.asarray(split[i][0]).tobytes() for split in (train, val) for i in range(len(split))}
-    assert len(everything) == 1797  # no image stands in both
+    assert len(everything) == 1797  # no image is in both
 
 
 def test_a_folder_gives_its_images_by_class(photos):
@@ -124,8 +124,8 @@ def test_what_timm_says_while_it_opens_a_set_stays_off_stdout(tmp_path, capfd, m
 
     monkeypatch.setattr(timm.data, "create_dataset", talkative)
     assert "broken" in refusal(f"torch/cifar10:{tmp_path}")
-    said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "Files already downloaded\n")
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "Files already downloaded\n")
 
 
 # torchvision's sets

@@ -47,7 +47,7 @@ def test_the_loader_makes_what_the_source_shows():
         assert np.array_equal(images[number].permute(1, 2, 0).numpy(), np.asarray(split[number][0]))
 
 
-def test_training_batches_are_whole_shuffled_and_reproducible():
+def test_training_batches_are_complete_shuffled_and_reproducible():
     data = DataSection(path="synthetic/40x16x4", image_size=8, workers=0)
 
     def labels(rank: int, world: int, epoch: int = 0) -> list[int]:

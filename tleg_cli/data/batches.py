@@ -1,4 +1,4 @@
-"""The one order of an epoch, for every loader: which image stands where, on which process, and with which random draw.
+"""What every loader gives, and the one order of an epoch: which image comes when, on which process, and with which random draw.
 
 A coded id is one int64: the lower 32 bits are the image's index, the upper 31 the number of its draw. Crop and flip are functions of
 (seed, draw), so that they are the same for any loader, number of workers or processes, and after a resume.
@@ -17,59 +17,12 @@ from torch import Tensor
 from tleg_cli.errors import DataError
 
 Codes = NDArray[np.int64]
+Batch = tuple[Tensor, Tensor]  # uint8 (batch, 3, size, size), int64 (batch,); valid until the next one is asked for
 
 INDEX_BITS = 32
 INDEX_MASK = 0xFFFFFFFF
 _DRAWS = 2**31  # draw numbers wrap around here: after 1600 epochs of ImageNet
 _REPEATED_ROUND = 256  # what timm's RepeatAugSampler rounds an epoch down to
-
-
-def epoch_order(
-    samples: int, *, seed: int, epoch: int, batch_size: int, rank: int, world: int, repeats: int = 1
-) -> Codes:
-    """Coded ids of one training epoch on one process: (batches, batch_size).
-
-    The order is a permutation made of (seed, epoch) alone, cut into global batches of batch_size * world; a last partial one is left out.
-    Each process takes its part of every global batch, so that 1 process x 32 and 2 x 16 see the same global batches.
-
-    repeats: repeated augmentation (Hoffer et al. 2020) as in timm's RepeatAugSampler: each image stands `repeats` times in a row with
-    different draws, on different processes if there are that many; an epoch has as many draws as without, rounded down to 256 and to
-    whole global batches, so that it shows about samples / repeats images. Raises DataError if there is no whole global batch.
-    """
-    batches = batches_per_epoch(samples, batch_size=batch_size, world=world, repeats=repeats)
-    position = np.arange(batches * batch_size * world, dtype=np.int64)
-    images = np.random.default_rng([seed, epoch]).permutation(samples)[position // repeats]
-    draws = (epoch * samples + position) % _DRAWS
-    codes = (draws << INDEX_BITS) | images
-    if repeats > 1:  # every world-th, so that the repeats of one image are on different processes
-        return np.ascontiguousarray(codes.reshape(batches, batch_size, world)[:, :, rank])
-    return np.ascontiguousarray(codes.reshape(batches, world, batch_size)[:, rank])
-
-
-def batches_per_epoch(samples: int, *, batch_size: int, world: int, repeats: int = 1) -> int:
-    """How many batches each process gets in one epoch. Raises DataError if that is none."""
-    whole = batch_size * world
-    drawn = samples // _REPEATED_ROUND * _REPEATED_ROUND if repeats > 1 and samples >= _REPEATED_ROUND else samples
-    if drawn < whole:
-        raise DataError(
-            f"{samples} training images are fewer than one global batch of {whole} ({batch_size} on each of {world} processes); "
-            f"lower batch_size to {drawn // world} or less"
-            if drawn >= world
-            else f"{samples} training images are fewer than {world} processes; start fewer, or add images"
-        )
-    return drawn // whole
-
-
-def eval_order(samples: int, *, rank: int, world: int, batch_size: int) -> list[Codes]:
-    """Coded ids of one pass over a split on one process: every image exactly once over all processes, nothing padded.
-
-    Each process has a run of neighbouring images; its last batch may be short, and a process may have none at all.
-    """
-    own = np.arange(samples * rank // world, samples * (rank + 1) // world, dtype=np.int64)
-    return [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
-
-
-Batch = tuple[Tensor, Tensor]  # uint8 (batch, 3, size, size), int64 (batch,); valid until the next one is asked for
 
 
 class Loader(Protocol):
@@ -86,7 +39,7 @@ class Loader(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends worker processes and lets go of files."""
+        """Ends worker processes and closes files."""
         ...
 
 
@@ -113,3 +66,48 @@ class Order:
         if self.repeats is None:
             return eval_order(self.samples, **ranks)
         return list(epoch_order(self.samples, seed=self.seed, epoch=epoch, repeats=self.repeats, **ranks))
+
+
+def epoch_order(
+    samples: int, *, seed: int, epoch: int, batch_size: int, rank: int, world: int, repeats: int = 1
+) -> Codes:
+    """Coded ids of one training epoch on one process: (batches, batch_size).
+
+    The order is a permutation made of (seed, epoch) alone, cut into global batches of batch_size * world; a last partial one is left out.
+    Each process takes its part of every global batch, so that 1 process x 32 and 2 x 16 see the same global batches.
+
+    repeats: repeated augmentation (Hoffer et al. 2020) as in timm's RepeatAugSampler: each image comes `repeats` times in a row with
+    different draws, on different processes if there are that many; an epoch has as many draws as without, rounded down to 256 and to
+    complete global batches, so that it shows about samples / repeats images. Raises DataError if there is not one complete global batch.
+    """
+    batches = batches_per_epoch(samples, batch_size=batch_size, world=world, repeats=repeats)
+    position = np.arange(batches * batch_size * world, dtype=np.int64)
+    images = np.random.default_rng([seed, epoch]).permutation(samples)[position // repeats]
+    draws = (epoch * samples + position) % _DRAWS
+    codes = (draws << INDEX_BITS) | images
+    if repeats > 1:  # every world-th, so that the repeats of one image are on different processes
+        return np.ascontiguousarray(codes.reshape(batches, batch_size, world)[:, :, rank])
+    return np.ascontiguousarray(codes.reshape(batches, world, batch_size)[:, rank])
+
+
+def batches_per_epoch(samples: int, *, batch_size: int, world: int, repeats: int = 1) -> int:
+    """How many batches each process gets in one epoch. Raises DataError if that is none."""
+    global_batch = batch_size * world
+    drawn = samples // _REPEATED_ROUND * _REPEATED_ROUND if repeats > 1 and samples >= _REPEATED_ROUND else samples
+    if drawn < global_batch:
+        raise DataError(
+            f"{samples} training images are fewer than one global batch of {global_batch} ({batch_size} on each of {world} processes); "
+            f"lower batch_size to {drawn // world} or less"
+            if drawn >= world
+            else f"{samples} training images are fewer than {world} processes; start fewer, or add images"
+        )
+    return drawn // global_batch
+
+
+def eval_order(samples: int, *, rank: int, world: int, batch_size: int) -> list[Codes]:
+    """Coded ids of one pass over a split on one process: every image exactly once over all processes, nothing padded.
+
+    Each process has a run of neighbouring images; its last batch may be short, and a process may have none at all.
+    """
+    own = np.arange(samples * rank // world, samples * (rank + 1) // world, dtype=np.int64)
+    return [own[start : start + batch_size] for start in range(0, len(own), batch_size)]

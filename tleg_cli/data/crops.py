@@ -1,6 +1,7 @@
-"""Random resized crop and flip as pure functions of (seed, draw), written once: Python calls them, and numba compiles the same source.
+"""How one image becomes a square: random resized crop and flip for training, timm's centre crop for evaluation.
 
-Therefore plain arithmetic on ints below 2**63 and floats only: numba's int64 wraps where Python's int grows, and `& _LOW` makes both equal.
+The random ones are pure functions of (seed, draw), written once: Python calls them, and numba compiles the same source. Therefore
+they use plain arithmetic on ints below 2**63 and floats only: numba's int64 wraps where Python's int grows, and `& _LOW` makes both equal.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 _LOW = 0xFFFFFFFF
 _TRIES = 10  # as in torchvision
 
@@ -18,10 +22,7 @@ Numbers = tuple[float, float, float, float, float]
 
 @dataclass(frozen=True)
 class CropRule:
-    """How one image becomes a square. scale: share of the area, None for the evaluation crop (centre.py); ratio: width / height.
-
-    flip: probability of a mirror image.
-    """
+    """scale: share of the area, None for the centre crop; ratio: width / height. flip: probability of a mirror image."""
 
     seed: int
     scale: tuple[float, float] | None
@@ -32,19 +33,6 @@ class CropRule:
         """What `random_box` and `flipped` take: scale, log ratio, flip."""
         low, high = self.scale or (1.0, 1.0)
         return float(low), float(high), math.log(self.ratio[0]), math.log(self.ratio[1]), float(self.flip)
-
-
-def mix(x: int) -> int:
-    """A bijection of 32-bit numbers in which every bit moves every other (lowbias32, nullprogram.com/blog/2018/07/31)."""
-    x = x & _LOW
-    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _LOW
-    x = ((x ^ (x >> 15)) * 0x846CA68B) & _LOW
-    return x ^ (x >> 16)
-
-
-def uniform(seed: int, draw: int, number: int) -> float:
-    """The `number`-th random number of a draw, in [0, 1)."""
-    return mix(mix(mix(seed) ^ draw) ^ mix(number + 1)) / 4294967296.0
 
 
 def random_box(height: int, width: int, seed: int, draw: int, numbers: Numbers) -> tuple[int, int, int, int]:
@@ -72,20 +60,29 @@ def flipped(seed: int, draw: int, numbers: Numbers) -> bool:
     return uniform(seed, draw, 0) < numbers[4]
 
 
-COMPILED = (mix, uniform, random_box, flipped)  # what numba compiles, in the order of their calls
+def uniform(seed: int, draw: int, number: int) -> float:
+    """The `number`-th random number of a draw, in [0, 1)."""
+    return mix(mix(mix(seed) ^ draw) ^ mix(number + 1)) / 4294967296.0
 
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+def mix(x: int) -> int:
+    """A bijection of 32-bit numbers in which every bit affects every other (lowbias32, nullprogram.com/blog/2018/07/31)."""
+    x = x & _LOW
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & _LOW
+    x = ((x ^ (x >> 15)) * 0x846CA68B) & _LOW
+    return x ^ (x >> 16)
+
+
+COMPILED = (mix, uniform, random_box, flipped)  # what numba compiles; a function comes after those that it calls
 
 
 def centre_crop(image_size: int, crop_pct: float, interpolation: str) -> Callable[[Image], Image]:
     """RGB image -> its middle, image_size pixels square: the shorter side becomes floor(image_size / crop_pct) before the cut.
 
-    interpolation: bicubic or bilinear, with antialiasing, as PIL does it.
+    interpolation: bicubic or bilinear, with antialiasing, as Pillow does it.
     """
     from timm.data import create_transform
     from torchvision.transforms import Compose
 
-    whole = create_transform(image_size, crop_pct=crop_pct, interpolation=interpolation, normalize=False)
-    return Compose(whole.transforms[:-1])  # the last one makes a tensor
+    complete = create_transform(image_size, crop_pct=crop_pct, interpolation=interpolation, normalize=False)
+    return Compose(complete.transforms[:-1])  # the last one makes a tensor

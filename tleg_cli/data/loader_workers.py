@@ -150,7 +150,7 @@ class _WorkerDied(Exception):
 
 @contextlib.contextmanager
 def watched(workers: Sequence[Any]) -> Iterator[None]:
-    """While the block waits for a batch, a worker that dies raises DataError at once: what it was sending would never arrive whole.
+    """While the block waits for a batch, a worker that dies raises DataError at once: what it was sending would never be complete.
 
     torch's own handler of SIGCHLD would raise anywhere, in the middle of a training step too.
     """

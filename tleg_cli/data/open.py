@@ -24,7 +24,7 @@ class DataSummary:
 
 
 def describe(data: DataSection) -> DataSummary:
-    """The classes of `data.path`, without reading an image. Raises DataError for what is no data."""
+    """The classes of `data.path`, without reading an image. Raises DataError if it isn't a data set."""
     path = _path(data)
     if is_beton_folder(path):
         return DataSummary("ffcv", read_pair(Path(path))[0].classes)
@@ -34,7 +34,7 @@ def describe(data: DataSection) -> DataSummary:
 def open_train_loader(
     data: DataSection, augmentation: AugmentationSection, *, batch_size: int, seed: int, rank: int, world: int
 ) -> Loader:
-    """The training split, whole global batches only. Raises DataError for fewer images than one."""
+    """The training split, complete global batches only. Raises DataError for fewer images than one."""
     rule = CropRule(seed, augmentation.crop_scale, augmentation.crop_ratio, augmentation.flip)
     return _open(data, "train", rule, _order(batch_size, rank, world, seed, augmentation.repeats))
 
@@ -55,6 +55,11 @@ def _open(data: DataSection, split: str, rule: CropRule, order_of: Callable[[int
         from tleg_cli.data.ffcv.loader import open_beton
 
         sidecar = dict(zip(SPLITS, read_pair(Path(path)), strict=True))[split]
+        if sidecar.exif_orientation and not data.exif_orientation:
+            raise DataError(
+                f"{path} was written with photographs turned upright, which data.exif_orientation=false can't undo; "
+                "write it with `tleg prepare --no-exif-orientation`, or leave that setting out"
+            )
         order = order_of(sidecar.samples)
         return open_beton(Path(path) / f"{split}{BETON}", sidecar, rule, order, data)
     from tleg_cli.data.folder_loader import FolderLoader, Views
@@ -70,7 +75,9 @@ def _open(data: DataSection, split: str, rule: CropRule, order_of: Callable[[int
 
 def _path(data: DataSection) -> str:
     if data.path is None:
-        raise DataError("no data: give --data PATH, what `tleg prepare` wrote or a folder with train/ and val/")
+        raise DataError(
+            "no data: give --data PATH, either the output of `tleg prepare` or a folder with train/ and val/"
+        )
     return data.path
 
 

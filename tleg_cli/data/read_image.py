@@ -132,7 +132,7 @@ def _from_floats(image: Image, name: str) -> Image:
 
 
 def _on_white(image: Image) -> Image:
-    """Pillow's own conversion drops the alpha channel and shows the colours below it, which nobody ever saw."""
+    """Pillow's own conversion drops the alpha channel and shows the colours below it, which the author never saw."""
     colours = image.convert("RGBA")
     ground = load_pillow().new("RGBA", colours.size, _WHITE)
     ground.alpha_composite(colours)

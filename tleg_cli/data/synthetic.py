@@ -1,6 +1,6 @@
-"""`synthetic`: images that nobody has to have, for benchmarks and for machines without data. They can be learnt.
+"""`synthetic`: generated images for benchmarks and for machines without data. They can be learnt.
 
-Each is a pattern of its class and one of its own, 8x8 colours made large. A loader makes whole batches where they are needed.
+Each mixes a pattern of its class with one of its own, 8x8 colours made large. The loader makes complete batches on the device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tleg_cli.data.batches import Batch, Order
 
-_DEFAULT = "10000x256"  # images x pixels; a tenth as many are scored
+_DEFAULT = "10000x256"  # images x pixels; a tenth as many for validation
 _CLASSES = 1000
 _GRID = 8
 _OWN = 1021  # patterns that images share: more than there are classes, and prime, so that pairs don't repeat soon
@@ -46,7 +46,7 @@ def synthetic_source(name: str, rest: str) -> Source:
 
 @dataclass(frozen=True)
 class SyntheticSplit:
-    """Images `first` .. `first + images` of an endless row; image i is of class i % classes."""
+    """Images `first` to `first + images` of an endless sequence; image i is of class i % classes."""
 
     images: int
     pixels: int
@@ -87,7 +87,7 @@ _made: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
 @dataclass
 class SyntheticLoader:
-    """Batches made on the device that this process has chosen, at the size that is asked for. See `tleg_cli.data.open.Loader`."""
+    """Batches made on the device that this process has chosen, at their final size. See `tleg_cli.data.batches.Loader`."""
 
     split: SyntheticSplit
     order: Order
@@ -99,10 +99,10 @@ class SyntheticLoader:
         self.device = torch.device("cuda" if torch.cuda.is_initialized() else "cpu")
 
     def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
-        """The batches of epoch `number` from batch `start` on. Images are made at their final size: nothing is cropped."""
+        """The batches of epoch `number` from batch `start` on. Nothing is cropped."""
         for codes in list(self.order(number))[start:]:
             numbers = (torch.from_numpy(codes) & INDEX_MASK).to(self.device) + self.split.first
             yield draw(numbers, self.split.classes, self.image_size), numbers % self.split.classes
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """There is nothing to close."""

@@ -11,7 +11,7 @@ import os
 import posixpath
 import tarfile
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from tleg_cli.data.class_names import in_order, is_hidden, same_classes, spell
 from tleg_cli.data.folders import SUFFIXES, TRAIN, VAL, find_split
 from tleg_cli.data.read_image import read_rgb
-from tleg_cli.errors import DataError, printable
+from tleg_cli.errors import DataError, first_line, printable
 from tleg_cli.files import open_regular, special_file
-from tleg_cli.hookspecs import Source, Split
+from tleg_cli.hookspecs import Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,13 +56,13 @@ def tar_source(root: Path, *, exif_orientation: bool) -> Source | None:
     if train is None or val is None:
         there, missing = (val, "train.tar") if train is None else (train, "val.tar")
         raise DataError(f"{root} has {there.name if there else ''}, but no {missing}; both splits are needed")
-    members = {tar: _list_images(tar) for tar in (train, val)}
-    classes = in_order(members[train])
-    same_classes(classes, in_order(members[val]), root)
-    open_split = partial(_open_split, classes=classes, exif_orientation=exif_orientation)
-    return Source(
-        str(root), classes, partial(open_split, train, members[train]), partial(open_split, val, members[val])
+    classes, train_split = _listed(train)
+    val_classes, val_split = _listed(val)
+    same_classes(classes, val_classes, root)
+    open_train, open_val = (
+        partial(replace, split, exif_orientation=exif_orientation) for split in (train_split, val_split)
     )
+    return Source(str(root), classes, open_train, open_val)
 
 
 def _find_tar(root: Path, names: tuple[str, ...]) -> Path | None:
@@ -113,18 +113,29 @@ class TarSplit:
         return f"{self.tar}: {os.fsdecode(bytes(self.paths[index]))}"
 
 
-def _open_split(
-    tar: Path, members: dict[str, list[Member]], *, classes: tuple[str, ...], exif_orientation: bool
-) -> Split:
+def _listed(tar: Path) -> tuple[tuple[str, ...], TarSplit]:
+    """The classes and images of a tar. Raises DataError."""
+    try:
+        found = tar.stat()
+    except OSError as error:
+        raise DataError(f"can't read {tar}: {error.strerror}") from error
+    return _list_once(tar, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _list_once(tar: Path, size: int, changed: int) -> tuple[tuple[str, ...], TarSplit]:
+    """Every loader asks for it, and a minute goes by for a million images. size, changed: another one is another file."""
+    members = _list_images(tar)
+    classes = in_order(members)
     found = [(member, label) for label, name in enumerate(classes) for member in members[name]]
-    return TarSplit(
+    split = TarSplit(
         tar,
         np.array([os.fsencode(member.path) for member, _ in found], dtype=np.bytes_),
         np.array([member.offset for member, _ in found], dtype=np.int64),
         np.array([member.size for member, _ in found], dtype=np.int64),
         np.array([label for _, label in found], dtype=np.int64),
-        exif_orientation,
     )
+    return classes, split
 
 
 def _list_images(tar: Path) -> dict[str, list[Member]]:
@@ -134,7 +145,7 @@ def _list_images(tar: Path) -> dict[str, list[Member]]:
         with open_regular(tar) as file, tarfile.open(fileobj=file, mode="r:") as opened:
             listing.add(opened, "", 0)
     except (OSError, tarfile.TarError, EOFError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:300] or type(error).__name__
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise DataError(f"can't read {tar}: {reason}") from error
     listing.warn(tar)
     classes: dict[str, list[Member]] = {}

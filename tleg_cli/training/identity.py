@@ -23,6 +23,8 @@ def identity(config: Config, recipe: Recipe, world: World, classes: Sequence[str
     Loader workers are left out: every random number is a function of seed and position.
     """
     data = config.data.model_dump(mode="json", exclude={"workers"})
+    if data["exif_orientation"]:
+        del data["exif_orientation"]  # the default; runs of earlier versions don't have the key, and must go on
     return {
         **inputs,
         "backbone": config.backbone.model_dump(mode="json"),
