@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from tleg_cli.config import Config
-from tleg_cli.errors import ConfigError, did_you_mean, first_line
+from tleg_cli.errors import ConfigError, did_you_mean, first_line, printable
 
 MAX_CONFIG_BYTES = 100_000  # thirty times the longest preset; PyYAML takes seconds for more
 _MAX_NUMBER_CHARACTERS = 40
@@ -76,7 +76,7 @@ def read_yaml(text: str, where: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or first_line(error)
-        raise ConfigError(f"{where}{place}: {reason}") from None
+        raise ConfigError(printable(f"{where}{place}: {reason}")) from None
 
 
 def preset_names() -> list[str]:
@@ -151,7 +151,7 @@ def validate(values: Mapping[str, Any], where: str) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         clauses = [_clause(item) for item in error.errors(include_url=False)]
-        raise ConfigError(f"{where}: " + "; ".join(clauses)) from None
+        raise ConfigError(printable(f"{where}: " + "; ".join(clauses))) from None
 
 
 def _clause(item: Any) -> str:
