@@ -28,6 +28,8 @@ class _Stream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
+        if text == "":
+            return 0  # typer writes nothing to find out what kind of stream this is, and hides the error
         try:
             return self._stream.write(text)
         except OSError as error:
