@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.data.conftest import picture, prepare, write_folder
 from tests.fuzz.hostile import A_FEW, MANY, Target, damaged, feed, plain, written
+from tests.fuzz.mutate import as_json, mutated
 from tleg_cli.data.ffcv.file import read_beton
 from tleg_cli.data.ffcv.sidecar import read_sidecar
 from tleg_cli.data.read_image import read_rgb
@@ -99,9 +100,7 @@ def sidecar(folder: Path, gene: Any) -> Target:
         written(folder / "z.json", text)
         read_sidecar(folder / "z.beton")
 
-    whole = json.dumps(values).encode()
-    one_wrong = st.tuples(st.sampled_from(sorted(values)), plain).map(lambda pair: {**values, pair[0]: pair[1]})
-    return check, damaged(whole) | (one_wrong | plain).map(lambda value: json.dumps(value).encode())
+    return check, damaged(json.dumps(values).encode()) | mutated(values).map(as_json)
 
 
 def image(folder: Path, gene: Any) -> Target:

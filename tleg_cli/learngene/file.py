@@ -14,7 +14,7 @@ from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.files import atomic_file
 from tleg_cli.learngene.basis import Basis, get_basis
 from tleg_cli.learngene.expansion import PUBLISHED, checked_expansion, expansion_values
-from tleg_cli.learngene.gene import Learngene, checked_metadata, metadata_values
+from tleg_cli.learngene.gene import MAX_NAME, Learngene, checked_metadata, metadata_values
 from tleg_cli.weights.header import LEARNGENE_FORMAT
 from tleg_cli.weights.open import first_not_finite, read_weights
 from tleg_cli.weights.save import own_copy, save_safetensors
@@ -130,13 +130,13 @@ def _check_header(header: Mapping[str, Any], path: Path) -> None:
     if (
         not isinstance(stages, list)
         or not 1 <= len(stages) <= _MAX_STAGES
-        or not all(isinstance(stage, str) and stage for stage in stages)
+        or not all(isinstance(stage, str) and 0 < len(stage) <= MAX_NAME for stage in stages)
         or len(set(stages)) < len(stages)
     ):
         raise FileFormatError(
             f"{path}: stages {repr(stages)[:80]} should be a list of 1 to {_MAX_STAGES} different names"
         )
-    if not isinstance(header["basis"], str):
+    if not isinstance(header["basis"], str) or len(header["basis"]) > MAX_NAME:
         raise FileFormatError(f"{path}: basis {repr(header['basis'])[:80]} should be the name of a basis")
     if not isinstance(header["metadata"], dict):
         raise FileFormatError(f"{path}: metadata {repr(header['metadata'])[:80]} should be a table")

@@ -15,6 +15,7 @@ from tleg_cli.learngene.expansion import PUBLISHED, Expansion
 from tleg_cli.learngene.input_spec import InputSpec
 
 MAX_CLASSES = 10_000_000
+MAX_NAME = 200  # characters of the name of a backbone, a basis or a stage
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _is_table(value: Any) -> bool:
 
 # what each value must be, in words, and whether it is; image_size, mean, std and crop_pct are InputSpec's
 _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "backbone": ("the name of a backbone", lambda value: isinstance(value, str) and bool(value)),
+    "backbone": ("the name of a backbone", lambda value: isinstance(value, str) and 0 < len(value) <= MAX_NAME),
     "options": ("a table", _is_table),
     "depth": (
         f"a list of whole numbers from 1 to {MAX_DEPTH}",
