@@ -216,3 +216,13 @@ def test_files_that_were_written_upright_cant_be_turned_back(betons):
         DataError, match=r"data\.exif_orientation=false can't undo; write it with `tleg prepare --no-exif"
     ):
         open_eval_loader(section, batch_size=1, rank=0, world=1)
+
+
+def test_a_strip_that_would_fill_the_memory_is_refused(tmp_path):
+    """1 x 60,000 pixels would be resized to 256 x 15,360,000 before the crop."""
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir(parents=True)
+        Image.new("L", (60_000, 1)).save(tmp_path / split / "a" / "strip.png")
+    section = DataSection(path=str(tmp_path), image_size=224, workers=0)
+    with pytest.raises(DataError, match=r"strip\.png has 60000 x 1 pixels, which is too narrow a strip for 224 x 224"):
+        next(open_eval_loader(section, batch_size=1, rank=0, world=1).epoch(0))

@@ -27,7 +27,8 @@ from tleg_cli.data.loader_workers import (
     starting_workers,
     watched,
 )
-from tleg_cli.data.read_image import load_pillow
+from tleg_cli.data.read_image import LARGEST, load_pillow
+from tleg_cli.data.source import name_of
 from tleg_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -54,10 +55,23 @@ class Views:
         try:
             for place, code in enumerate(codes.tolist()):
                 image, labels[place] = self.split[code & INDEX_MASK]
+                self._refuse_strips(image, code & INDEX_MASK)
                 images[place] = self._view(image, code >> INDEX_BITS)
         except DataError as error:
             return error
         return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+
+    def _refuse_strips(self, image: Image, index: int) -> None:
+        """Raises DataError for an image so narrow that the resizing of the evaluation crop would take gigabytes."""
+        if self.rule.scale is not None:
+            return
+        shorter, longer = sorted(image.size)
+        resized = self.image_size / self.crop_pct
+        if resized * resized * longer / shorter > LARGEST:
+            raise DataError(
+                f"{name_of(self.split, index)} has {image.width} x {image.height} pixels, which is too narrow a strip "
+                f"for {self.image_size} x {self.image_size}; crop or remove it"
+            )
 
     def _view(self, image: Image, draw: int) -> np.ndarray:
         if self.rule.scale is None:
