@@ -163,10 +163,10 @@ def inspect(
     depths: count the parameters of networks of these depths. against: another file; reports what changed since.
     """
     from tleg_cli.inspect.inspection import inspect_file
-    from tleg_cli.inspect.overview import Question
+    from tleg_cli.inspect.overview import InspectOptions
 
     other = None if against is None else Path(against)
-    return inspect_file(Path(file), Question(depths, None if shapes_only else tuple(bases), other))
+    return inspect_file(Path(file), InspectOptions(depths, None if shapes_only else tuple(bases), other))
 
 
 def _one_depth(depth: int | str | Depth) -> Depth:

@@ -130,7 +130,7 @@ def test_odd_weights_are_shown_and_not_crashed_on(tleg, tmp_path):
     assert (document["files"][0]["nan"], document["files"][0]["inf"]) == (1, 1)
     assert "1 NaN and 1 Inf" in tleg("inspect", tmp_path / "x.safetensors").out
     save_file({}, tmp_path / "empty.safetensors")
-    assert "No repeated blocks" in tleg("inspect", tmp_path / "empty.safetensors").out
+    assert "no repeated blocks" in tleg("inspect", tmp_path / "empty.safetensors").out
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,36 @@ def test_against_a_learngene(tleg, vit, tmp_path):
     assert found["overall"]["in_basis"] == pytest.approx(0, abs=1e-6)  # what a fit leaves, no other theta could take
     assert "Against" in tleg("inspect", vit, "--against", tmp_path / "gene.pt").out
     assert "Infinity" not in json.dumps(found)
+
+
+def test_which_weights_of_a_checkpoint_are_shown(tleg, tmp_path):
+    raw = {f"module.blocks.{n}.a.weight": torch.ones(4, 4) for n in range(3)}
+    ema = {name: 2 * weight for name, weight in raw.items()}
+    torch.save({"state_dict": raw, "state_dict_ema": ema}, tmp_path / "last.pth.tar")
+    for options, chosen, mean in (((), "ema", 2), (("--weights", "raw"), "raw", 1), (("--weights", "ema"), "ema", 2)):
+        found = tleg("inspect", tmp_path / "last.pth.tar", *options, "--json").json()["files"][0]
+        assert (found["weights"]["set"], found["weights"]["available"]) == (chosen, ["raw", "ema"])
+        assert {one["mean"] for one in found["tensors"]} == {mean}
+        shapes = tleg("inspect", tmp_path / "last.pth.tar", *options, "--shapes", "--json").json()["files"][0]
+        assert shapes["weights"] == found["weights"]
+        assert found["weights"]["note"] in tleg("inspect", tmp_path / "last.pth.tar", *options).out
+    refused = tleg("inspect", tmp_path / "last.pth.tar", "--weights", "best")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize("shapes", [(), ("--shapes",)])
+@pytest.mark.parametrize(
+    "card",
+    [
+        {"kind": ["x"], "classes": {"a": 1}, "image_size": [8], "provenance": 3},
+        {"kind": None, "classes": -1, "provenance": {"backbone": {"deep": [1]}}},
+        {"kind": "descendant\n", "classes": "\u202e10", "image_size": 1e308, "provenance": []},
+        {"kind": "teacher", "classes": 10**40, "input": 5, "timm": "no"},
+    ],
+)
+def test_cards_with_strange_values_are_shown(tleg, tmp_path, card, shapes):
+    weights = {f"blocks.{n}.a.weight": torch.ones(4, 4) for n in range(3)}
+    save_file(weights, tmp_path / "x.safetensors", metadata={"tleg": json.dumps({"format": "tleg-model", **card})})
+    done = tleg("inspect", tmp_path / "x.safetensors", *shapes, "--html", tmp_path / "page.html")
+    assert (done.code == 0) or done.err.count("\n") == 1
+    json.loads(tleg("inspect", tmp_path / "x.safetensors", *shapes, "--json").out or "null")

@@ -8,10 +8,10 @@ from safetensors.torch import save_file
 
 from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.inspect.inspection import inspect_file, inspect_files
-from tleg_cli.inspect.overview import Question
+from tleg_cli.inspect.overview import InspectOptions
 
-SHAPES_ONLY = Question(bases=None)
-ALL = Question(bases=())
+SHAPES_ONLY = InspectOptions(bases=None)
+ALL = InspectOptions(bases=())
 
 
 def r2(entry, basis="linear"):
@@ -54,7 +54,7 @@ def test_a_learngene_shows_theta_and_a_network_that_of_its_fit(files, gene):
 
 def test_what_is_stored_and_what_is_produced(files, gene):
     block = sum(theta[0].numel() for theta in gene().theta.values())
-    found = inspect_file(files["learngene"], Question(depths="3,6"))["produced"]
+    found = inspect_file(files["learngene"], InspectOptions(depths="3,6"))["produced"]
     assert found["stored"] == 2 * block + 80
     assert [one["parameters"] for one in found["networks"]] == [3 * block + 80, 6 * block + 80]
     assert found["ratio"] == pytest.approx((9 * block + 160) / (2 * block + 80))
@@ -140,9 +140,9 @@ def test_stages_stand_apart(tmp_path, gene):
 
 def test_unknown_bases_and_depths_are_refused_before_any_work(files):
     with pytest.raises(ConfigError, match="Did you mean 'linear'"):
-        inspect_file(files["random"], Question(bases=("liner",)))
+        inspect_file(files["random"], InspectOptions(bases=("liner",)))
     with pytest.raises(ConfigError, match="is not a depth"):
-        inspect_file(files["random"], Question(depths="x"))
+        inspect_file(files["random"], InspectOptions(depths="x"))
 
 
 @pytest.mark.parametrize("metadata", [{"depth": [{}]}, {"depth": ["x"]}, {"depth": [0]}, [], {"classes": [1, {}]}])

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from tleg_cli.inspect.inspection import inspect_files
-from tleg_cli.inspect.overview import Question
+from tleg_cli.inspect.overview import InspectOptions
 from tleg_cli.report.inspect_page import page, write_page
 
 COLUMN = "[...document.querySelectorAll('.tensors thead th')].findIndex(th => th.textContent === '{}')"
@@ -17,7 +17,7 @@ VALUES = "[...document.querySelectorAll('.tensors tbody tr')].map(tr => tr.cells
 
 @pytest.fixture
 def shown(files, tmp_path):
-    document = inspect_files([files["trained"]], Question(bases=(), against=files["learngene"]))
+    document = inspect_files([files["trained"]], InspectOptions(bases=(), against=files["learngene"]))
     write_page(document, tmp_path / "page.html")
     return tmp_path / "page.html"
 
@@ -101,7 +101,7 @@ def test_everything_can_be_reached_by_tab(browser, shown):
 @pytest.mark.parametrize("name", ["learngene", "random", "other"])
 @pytest.mark.parametrize("bases", [(), None], ids=["measured", "shapes"])
 def test_every_kind_of_file_has_a_page(browser, files, tmp_path, name, bases):
-    write_page(inspect_files([files[name], files["trained"]], Question(bases=bases)), tmp_path / "page.html")
+    write_page(inspect_files([files[name], files["trained"]], InspectOptions(bases=bases)), tmp_path / "page.html")
     browser.open(tmp_path / "page.html")
     assert browser.errors == []
     assert browser.run("document.querySelectorAll('article').length") == 2
@@ -111,7 +111,7 @@ def test_names_are_text_and_never_markup(browser, tmp_path):
     evil = "</script><img src=http://example.com/x onerror=alert(1)><b>\"'"
     weights = {f"{evil}.blocks.{n}.weight": torch.randn(4, 4) for n in range(4)} | {evil: torch.tensor(float("nan"))}
     save_file(weights, tmp_path / "x.safetensors")
-    write_page(inspect_files([tmp_path / "x.safetensors"], Question(bases=())), tmp_path / "page.html")
+    write_page(inspect_files([tmp_path / "x.safetensors"], InspectOptions(bases=())), tmp_path / "page.html")
     browser.open(tmp_path / "page.html")
     assert browser.errors == []
     assert browser.requests == [(tmp_path / "page.html").as_uri()]
@@ -123,7 +123,7 @@ def test_odd_files_have_a_page(tmp_path):
     weights = {f"blocks.{n}.a.weight": torch.full((3, 3), 2.0) for n in range(3)}
     save_file(weights | {"none": torch.ones(0), "whole": torch.tensor([1, 2])}, tmp_path / "x.safetensors")
     save_file({}, tmp_path / "empty.safetensors")
-    text = page(inspect_files([tmp_path / "x.safetensors", tmp_path / "empty.safetensors"], Question(bases=())))
+    text = page(inspect_files([tmp_path / "x.safetensors", tmp_path / "empty.safetensors"], InspectOptions(bases=())))
     assert text.count("<article") == 2
     assert not re.search(r'[ML ]nan |: nan[;"]', text)  # in a path or a style
 
@@ -136,8 +136,10 @@ def test_it_stands_alone_and_is_small(shown):
 
 
 def test_a_filtered_document_is_shown_filtered(files):
-    from tleg_cli.inspect.choice import choose
+    from tleg_cli.inspect.selection import selection_of
 
-    document = choose(module="attn.*", layer="0-2").apply(inspect_files([files["trained"]], Question(bases=())))
+    document = selection_of(module="attn.*", layer="0-2").apply(
+        inspect_files([files["trained"]], InspectOptions(bases=()))
+    )
     assert len(json.loads(json.dumps(document))["files"][0]["tensors"]) == 6
     assert "mlp.fc1" not in page(document)

@@ -1,4 +1,4 @@
-"""`tleg inspect`: what is in a file of weights, and whether depth is linear."""
+"""`tleg inspect`: what a file of weights contains, and whether depth is linear."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +9,11 @@ from tleg_cli.commands import _options as o
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Learngenes, descendants, any checkpoints.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Learngenes, descendants or any checkpoints.")],
     shapes: Annotated[
-        bool, typer.Option("--shapes", help="Sizes and shapes only: reads the header, no weights.")
+        bool, typer.Option("--shapes", help="Sizes and shapes only; reads the header, not the weights.")
     ] = False,
-    tensors: Annotated[bool, typer.Option("--tensors", help="Also one line for each tensor.")] = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="Also show a line for each tensor.")] = False,
     module: Annotated[
         str | None,
         typer.Option("--module", metavar="PATTERN", help="Only tensors of these modules: attn.qkv, 'mlp.*'."),
@@ -32,27 +32,29 @@ def inspect(
         str | None, typer.Option("--depths", help="Count the parameters of networks of these depths.  [default: 3-12]")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option("--against", metavar="FILE", help="What changed since this learngene or checkpoint.")
+        Path | None,
+        typer.Option("--against", metavar="FILE", help="Show what changed since this learngene or checkpoint."),
     ] = None,
+    weights: o.WeightSet = "auto",
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at, in one file.")
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a web page, complete in one file.")
     ] = None,
     png: Annotated[Path | None, typer.Option("--png", metavar="DIR", help="Write the plots as PNG files.")] = None,
     json: o.Json = False,
 ) -> None:
-    """Show what is in weights: sizes, statistics, theta_A against theta_B, and whether depth is linear.
+    """Show what weights contain: sizes, statistics, theta_A against theta_B, and whether depth is linear.
 
     Example: tleg inspect learngene.pt --html learngene.html
     """
-    from tleg_cli.inspect.choice import choose, refuse_without_weights
     from tleg_cli.inspect.inspection import inspect_files
-    from tleg_cli.inspect.overview import Question
+    from tleg_cli.inspect.overview import InspectOptions
+    from tleg_cli.inspect.selection import refuse_without_weights, selection_of
 
-    choice = choose(module=module, layer=layer, sort=sort, top=top)
+    selection = selection_of(module=module, layer=layer, sort=sort, top=top)
     if shapes:
-        refuse_without_weights(choice, basis=basis, against=against, png=png)
-    question = Question(depths, None if shapes else tuple(basis or ()), against)
-    document = choice.apply(inspect_files(files, question))
+        refuse_without_weights(selection, basis=basis, against=against, png=png)
+    options = InspectOptions(depths, None if shapes else tuple(basis or ()), against, weights)
+    document = selection.apply(inspect_files(files, options))
     if html is not None:
         from tleg_cli.report.inspect_page import write_page
 
@@ -68,4 +70,4 @@ def inspect(
     else:
         from tleg_cli.report.inspect_tables import print_inspection
 
-        print_inspection(document, tensors=tensors or choice.any)
+        print_inspection(document, tensors=tensors or selection.any)

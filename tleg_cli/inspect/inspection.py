@@ -9,32 +9,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tleg_cli.inspect.overview import Question, overview
-from tleg_cli.inspect.subject import subject_of
+from tleg_cli.inspect.layout import layout_of
+from tleg_cli.inspect.overview import InspectOptions, overview
 from tleg_cli.weights.read_header import read_header
 
 SCHEMA = "tleg-inspect"
 SCHEMA_VERSION = 1
 
 
-def inspect_files(paths: Sequence[Path], question: Question) -> dict[str, Any]:
+def inspect_files(paths: Sequence[Path], options: InspectOptions) -> dict[str, Any]:
     """The document: `{"schema": .., "schema_version": .., "files": [..]}`, every value valid JSON."""
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
-        "files": [inspect_file(path, question) for path in paths],
+        "files": [inspect_file(path, options) for path in paths],
     }
 
 
-def inspect_file(path: Path, question: Question) -> dict[str, Any]:
+def inspect_file(path: Path, options: InspectOptions) -> dict[str, Any]:
     """One file. Raises FileFormatError if it can't be read, ConfigError for depths that it can't have."""
-    if question.bases is None:
-        return overview(subject_of(path, read_header(path)), question.depths)
+    if options.bases is None:
+        return overview(layout_of(path, read_header(path, options.weights)), options.depths)
     from tleg_cli.inspect.measure import measured_file  # only now torch is needed
 
-    document = measured_file(path, question)
-    if question.against is not None:
+    document = measured_file(path, options)
+    if options.against is not None:
         from tleg_cli.inspect.against import drift
 
-        document["against"] = drift(path, question.against)
+        document["against"] = drift(path, options.against)
     return document

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from tleg_cli import plugin_manager
+from tleg_cli.inspect.layout import FileLayout, Row, layout_of
 from tleg_cli.inspect.linearity import USUAL_BASES, finite, linearity
-from tleg_cli.inspect.overview import Question, overview
+from tleg_cli.inspect.overview import InspectOptions, overview
 from tleg_cli.inspect.statistics import Statistics, statistics
-from tleg_cli.inspect.subject import Row, Subject, subject_of
 from tleg_cli.learngene.basis import Basis, get_basis
 from tleg_cli.learngene.gram import Gram, gram, theta_products
 from tleg_cli.weights.open import Get, open_weights
@@ -33,25 +33,25 @@ class Measured:
     grams: Mapping[str, Gram]
 
 
-def measured_file(path: Path, question: Question) -> dict[str, Any]:
+def measured_file(path: Path, options: InspectOptions) -> dict[str, Any]:
     """overview() of one file with everything that its numbers say."""
-    bases = [get_basis(name, plugin_manager.bases()) for name in question.bases or USUAL_BASES]
-    with open_weights(path) as (header, get):
-        subject = subject_of(path, header)
-        document = overview(subject, question.depths)
-        if question.bases is None:
+    bases = [get_basis(name, plugin_manager.bases()) for name in options.bases or USUAL_BASES]
+    with open_weights(path, options.weights) as (header, get):
+        layout = layout_of(path, header)
+        document = overview(layout, options.depths)
+        if options.bases is None:
             return document
-        measured = measure(subject, get)
-    _add(document, subject, measured, bases)
+        measured = measure(layout, get)
+    _add(document, layout, measured, bases)
     return document
 
 
-def measure(subject: Subject, get: Get) -> Measured:
+def measure(layout: FileLayout, get: Get) -> Measured:
     """One pass over the file, stack by stack: no more than one stack is in memory."""
     found: dict[str, Statistics] = {}
     grams: dict[str, Gram] = {}
     by_stack: dict[str | None, list[Row]] = defaultdict(list)
-    for row in subject.rows:
+    for row in layout.rows:
         by_stack[row.stack].append(row)
     groups = [(None, [row]) for row in by_stack.pop(None, [])] + list(by_stack.items())
     with _a_tensor_a_core() as each:
@@ -85,13 +85,13 @@ def slice_of(get: Get, row: Row) -> Tensor:
     return get(row.key) if row.index is None else get(row.key)[row.index]
 
 
-def _add(document: dict[str, Any], subject: Subject, measured: Measured, bases: Sequence[Basis]) -> None:
+def _add(document: dict[str, Any], layout: FileLayout, measured: Measured, bases: Sequence[Basis]) -> None:
     for entry in document["tensors"]:
         entry |= {key: finite(value) for key, value in asdict(measured.statistics[entry["name"]]).items()}
     document["nan"] = sum(one.nan for one in measured.statistics.values())
     document["inf"] = sum(one.inf for one in measured.statistics.values())
     for entry in document["stacks"]:
-        entry |= across_layers(subject, measured.grams.get(entry["name"]), bases)
+        entry |= across_layers(layout, measured.grams.get(entry["name"]), bases)
     modules: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for entry in document["stacks"]:
         modules[entry["stage"], entry["module"]].append(entry)
@@ -103,15 +103,15 @@ def _add(document: dict[str, Any], subject: Subject, measured: Measured, bases: 
             "measured": sum(stack["name"] in measured.grams for stack in stacks),
             "parameters": _sum(stacks, "parameters"),
         }
-        | across_layers(subject, _together(measured.grams, stacks), bases)
+        | across_layers(layout, _together(measured.grams, stacks), bases)
         for (stage, module), stacks in modules.items()
     ]
     document["overall"] = [
         {"stage": stage}
         | across_layers(
-            subject, _together(measured.grams, [one for one in document["stacks"] if one["stage"] == stage]), bases
+            layout, _together(measured.grams, [one for one in document["stacks"] if one["stage"] == stage]), bases
         )
-        for stage in subject.stages
+        for stage in layout.stages
     ]
 
 
@@ -129,12 +129,12 @@ def _together(grams: Mapping[str, Gram], stacks: Iterable[Mapping[str, Any]]) ->
     return total
 
 
-def across_layers(subject: Subject, of: Gram | None, bases: Sequence[Basis]) -> dict[str, Any]:
+def across_layers(layout: FileLayout, of: Gram | None, bases: Sequence[Basis]) -> dict[str, Any]:
     """`theta` of a learngene; of a network, the theta that a linear fit gives, and its `linearity`."""
     if of is None:
         return {"theta": None, "linearity": None}
-    if subject.is_learngene:
-        return {"theta": _theta(str(subject.basis), of.products(), fitted=False), "linearity": None}
+    if layout.is_learngene:
+        return {"theta": _theta(str(layout.basis), of.products(), fitted=False), "linearity": None}
     linear = get_basis("linear")
     fitted = _theta("linear", theta_products(of, linear.matrix(of.layers)), fitted=True) if of.layers > 1 else None
     return {"theta": fitted, "linearity": linearity(of, bases)}

@@ -9,40 +9,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tleg_cli.inspect.subject import Row, Subject
+from tleg_cli.inspect.layout import FileLayout, Row
 from tleg_cli.learngene.depths import complete_depth, format_depth, parse_depths
 
 USUAL_DEPTHS = "3-12"  # the paper's family, unless others are asked for
 
 
 @dataclass(frozen=True)
-class Question:
-    """What to look at. bases: their names, none for the usual ones, None for sizes and shapes only."""
+class InspectOptions:
+    """What `tleg inspect` computes. bases: names, empty for the usual ones, None for sizes and shapes only.
+
+    weights: auto, raw or ema, for checkpoints that have both.
+    """
 
     depths: str | None = None
     bases: Sequence[str] | None = None
     against: Path | None = None
+    weights: str = "auto"
 
 
-def overview(subject: Subject, depths: str | None) -> dict[str, Any]:
+def overview(layout: FileLayout, depths: str | None) -> dict[str, Any]:
     """What the header alone says; the measured values of measure.py have the same places."""
-    facts = subject.facts
+    facts = layout.facts
     return {
-        "file": str(subject.path),
-        "kind": subject.kind,
-        "container": subject.header.container,
-        "bytes": subject.path.stat().st_size,
+        "file": str(layout.path),
+        "kind": layout.kind,
+        "container": layout.header.container,
+        "bytes": layout.path.stat().st_size,
         "backbone": facts.get("backbone"),
-        "basis": subject.basis,
-        "stages": list(subject.stages),
-        "depth": format_depth(subject.depth) or None,
+        "basis": layout.basis,
+        "stages": list(layout.stages),
+        "depth": format_depth(layout.depth) or None,
         "classes": facts.get("classes"),
         "image_size": facts.get("image_size"),
         "provenance": facts.get("provenance") or {},
-        "beside": dict(subject.header.extra),
-        "parameters": _parameters(subject.rows),
-        "dtypes": dict(Counter(row.info.dtype for row in subject.rows).most_common()),
-        "produced": produced(subject, depths),
+        "beside": dict(layout.header.extra),
+        "weights": {
+            "set": layout.header.which,
+            "available": list(layout.header.available),
+            "note": layout.header.choice(),
+        },
+        "parameters": _parameters(layout.rows),
+        "dtypes": dict(Counter(row.info.dtype for row in layout.rows).most_common()),
+        "produced": produced(layout, depths),
         "stacks": [
             {
                 "name": stack.name,
@@ -52,9 +61,9 @@ def overview(subject: Subject, depths: str | None) -> dict[str, Any]:
                 "layers": len(stack.layers) or None,
                 "parameters": math.prod(stack.shape),
             }
-            for stack in subject.stacks
+            for stack in layout.stacks
         ],
-        "tensors": [_tensor(row) for row in subject.rows],
+        "tensors": [_tensor(row) for row in layout.rows],
     }
 
 
@@ -80,23 +89,23 @@ def _parameters(rows: Sequence[Row]) -> dict[str, int]:
     return {"stored": stored, "repeated": repeated, "shared": stored - repeated, "buffers": buffers}
 
 
-def produced(subject: Subject, depths: str | None) -> dict[str, Any] | None:
+def produced(layout: FileLayout, depths: str | None) -> dict[str, Any] | None:
     """Parameters of the networks of `depths`, against those of the learngene that holds them all.
 
     A network is counted as the linear learngene that `tleg fit` would make of it. None without repeated blocks.
     """
-    if not subject.stacks:
+    if not layout.stacks:
         return None
-    own = subject.depth or (12,) * len(subject.stages)
+    own = layout.depth or (12,) * len(layout.stages)
     asked = parse_depths(depths or (USUAL_DEPTHS if len(own) == 1 else format_depth(own)))
-    full = [complete_depth(depth, own, subject.path.name) for depth in asked]
-    trained = {row.stack for row in subject.rows if row.is_parameter}
+    full = [complete_depth(depth, own, layout.path.name) for depth in asked]
+    trained = {row.stack for row in layout.rows if row.is_parameter}
     blocks = [
-        sum(math.prod(stack.shape) for stack in subject.stacks if stack.stage == stage and stack.name in trained)
-        for stage in subject.stages
+        sum(math.prod(stack.shape) for stack in layout.stacks if stack.stage == stage and stack.name in trained)
+        for stage in layout.stages
     ]
-    counts = _parameters(subject.rows)
-    stored = counts["stored"] if subject.is_learngene else counts["shared"] + 2 * sum(blocks)
+    counts = _parameters(layout.rows)
+    stored = counts["stored"] if layout.is_learngene else counts["shared"] + 2 * sum(blocks)
     networks: list[dict[str, Any]] = [
         {
             "depth": format_depth(depth),

@@ -1,4 +1,4 @@
-"""A bar on stderr for long work, where a person looks on; nothing where a file does."""
+"""A progress bar on stderr for long work, at a terminal only."""
 
 from __future__ import annotations
 

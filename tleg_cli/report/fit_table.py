@@ -27,4 +27,4 @@ def print_fit(report: Mapping[str, Any], checkpoint: Path) -> None:
         f"{report['file']}: {report['basis']} learngene of {checkpoint} ({report['backbone']}, depth {report['depth']}), "
         f"{size:,} parameters for {network:,}"
     )
-    print_table(title, ["module", "numbers", "R²", "of random layers"], rows)
+    print_table(title, ["module", "values", "R²", "of random layers"], rows)

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering, the choice of a basis, dark and light. Without it the page shows the same numbers, unsorted.
+// Sorting, filtering, the choice of a basis, dark and light. Without it, the page shows the same values unsorted.
 
 function sortBy(table, header) {
   const down = header.getAttribute("aria-sort") !== (header.cellIndex === 0 ? "ascending" : "descending");
@@ -12,7 +12,7 @@ function sortBy(table, header) {
   table.tBodies[0].append(...rows.map(([row]) => row));
 }
 
-// what there isn't stands last in both directions; numbers as numbers, names with 2 before 10
+// missing values come last in both directions; numbers are compared as numbers, names with 2 before 10
 function compare(one, other, sign) {
   if (one === "" || other === "") return (one === "") - (other === "");
   const difference = Number(one) - Number(other);
@@ -34,7 +34,7 @@ function filter(section) {
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  try { localStorage.setItem("tleg-theme", theme); } catch { /* a file:// page may keep nothing */ }
+  try { localStorage.setItem("tleg-theme", theme); } catch { /* a file:// page may not store anything */ }
 }
 
 function otherTheme() {

@@ -1,4 +1,4 @@
-"""`tleg inspect --html`: an inspection as one file that a browser shows without network. Needs no torch."""
+"""`tleg inspect --html`: an inspection as one file that a browser shows without a network. Does not need torch."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ DEPTH = "plasma"  # colours from the first layer to the last
 def write_plots(document: Mapping[str, Any], folder: Path) -> list[Path]:
     """Writes NAME-linearity.png, -trajectories.png, -norms.png and -histograms.png for each file, and returns their paths.
 
-    What a file has nothing for is left out: a learngene has no layers. Raises TlegError where the system refuses.
+    Plots without values are left out: a learngene has no layers. Raises TlegError if a file can't be written.
     """
     import matplotlib
 
@@ -58,7 +58,7 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _modules(file: Entry) -> list[tuple[str, Entry]]:
-    """Modules that have layers, with their stage where there are several."""
+    """Modules that have layers, with their stage if there are several."""
     several = len(file["stages"]) > 1
     return [
         (f"{one['stage']} {one['module']}" if several else one["module"], one["linearity"])
@@ -127,7 +127,7 @@ def _norms(file: Entry) -> Any:
 
 
 def _histograms(file: Entry) -> Any:
-    """A panel for each weight of the blocks, a curve for each layer; of loose tensors none."""
+    """A panel for each weight of the blocks, a curve for each layer; none for tensors outside of blocks."""
     stacks: dict[str, list[Entry]] = {}
     for entry in file["tensors"]:
         if entry["stack"] and len(entry.get("histogram") or ()) > 1:
@@ -151,7 +151,7 @@ def _histograms(file: Entry) -> Any:
 
 
 def _panels(count: int, wide: float, tall: float) -> tuple[Any, Sequence[Any]]:
-    """As many panels as asked for, four in a row at most."""
+    """`count` panels, at most four in a row."""
     from matplotlib import pyplot
 
     columns = min(count, 4)

@@ -1,4 +1,4 @@
-"""An inspection in the terminal: what the file is, one line for each module, and a line for each tensor if asked."""
+"""An inspection in the terminal: what the file is, a line for each module and, on request, a line for each tensor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tleg_cli.report.output import result_console, shown
 from tleg_cli.report.units import number, percent, shape, short, signed, size
 
 Entry = Mapping[str, Any]
-GOOD = "bold green"  # above what chance gives
+GOOD = "bold green"  # better than chance
 FAINT = "dim"
 AGAINST_WORDS = (("missing", "only there"), ("added", "only here"), ("reshaped", "of another shape"))
 
@@ -37,7 +37,7 @@ def _file(file: Entry, *, tensors: bool) -> list[Any]:
     elif file["modules"]:
         parts += ["", _linearity(file), _legend(file), *_family(file)]
     else:
-        parts += ["", "No repeated blocks: nothing to compare over depth."]
+        parts += ["", "The file has no repeated blocks, so there is nothing to compare over depth."]
     if file.get("against"):
         parts += ["", *_against(file["against"])]
     if tensors:
@@ -48,7 +48,7 @@ def _file(file: Entry, *, tensors: bool) -> list[Any]:
 def _what(file: Entry) -> Text:
     """Two lines: the file, and what is in it."""
     kind = {"reference": "reference checkpoint"}.get(file["kind"], file["kind"])
-    dtypes = ", ".join(file["dtypes"])
+    dtypes = ", ".join(file["dtypes"]) or "no tensors"
     facts = [kind, file["backbone"], f"basis {file['basis']}" if file["basis"] else None]
     depth = file["depth"]
     facts.append(f"{'aux net of depth' if file['basis'] else 'depth'} {depth}" if depth else None)
@@ -61,7 +61,9 @@ def _what(file: Entry) -> Text:
         f"{count['stored']:,} parameters{split} · {dtypes} · {size(file['bytes'])}",
     ]
     if count["buffers"]:
-        lines[1] += f" · {count['buffers']:,} numbers in buffers"
+        lines[1] += f" · {count['buffers']:,} values in buffers"
+    if file["weights"]["note"]:
+        lines.append(file["weights"]["note"])
     text = Text.assemble((file["file"], "bold"), "\n", "\n".join(lines))
     if file.get("nan") or file.get("inf"):
         text.append(f"\n{file['nan']:,} NaN and {file['inf']:,} Inf: see --tensors --sort nan", "bold red")
@@ -85,7 +87,7 @@ def _theta(file: Entry) -> Table:
 
 
 def _linearity(file: Entry) -> Table:
-    """A network: R^2 of the layers against each basis, chance below."""
+    """A network: R^2 of the layers for each basis; the last line is what chance gives."""
     bases = _bases(file)
     table = _table("module", "parameters", "common", *bases, "A / B", "cos(A, B)")
     for entry in [*file["modules"], *(one | {"module": "all"} for one in file["overall"])]:
@@ -113,14 +115,14 @@ def _bases(file: Entry) -> list[str]:
 def _legend(file: Entry) -> Text:
     layers = ", ".join(str(one["linearity"]["layers"]) for one in file["overall"] if one["linearity"])
     return Text(
-        f"R² over {layers or 'no'} layers about their mean; * above 95 % of other orders of the layers. common: what the mean\n"
-        "layer has of the squared weights. A / B and cos: of the theta that `tleg fit --basis linear` would give.",
+        f"R² over {layers or 'no'} layers about their mean; *: above 95 % of other orders of the layers. common: the mean\n"
+        "layer's share of the squared weights. A / B and cos: of the theta that `tleg fit --basis linear` would give.",
         style=FAINT,
     )
 
 
 def _family(file: Entry) -> list[Any]:
-    """What the stored parameters become: the networks of several depths."""
+    """The networks that the stored parameters produce at several depths."""
     family = file["produced"]
     if not family:
         return []
@@ -195,6 +197,6 @@ def _count(entry: Entry, times: int) -> str:
 
 
 def r2(entry: Entry) -> Text:
-    """A share, marked where hardly another order of the layers does as well."""
+    """A share, marked if hardly any other order of the layers does as well."""
     beyond = entry["r2"] is not None and entry["p"] is not None and entry["p"] < 0.05
     return Text(percent(entry["r2"]) + (" *" if beyond else "  "), style=GOOD if beyond else "")

@@ -1,4 +1,4 @@
-"""The parts of the page that look across layers: heat maps of R^2, thetas, trajectories, norms, histograms."""
+"""The parts of the page that compare layers: heat maps of R^2, thetas, trajectories, norms, histograms."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def _heat_row(file: Entry, module: Entry, kinds: Sequence[str], basis: str) -> d
 
 
 def _cell(entry: Entry, name: str) -> dict[str, Any]:
-    """level: 0 at what chance gives, 1 at R^2 = 1."""
+    """level: 0 at chance, 1 at R^2 = 1."""
     basis = basis_of(entry["linearity"], name)
     if basis is None or basis["r2"] is None:
-        return {"text": "–", "level": 0, "mark": False, "hint": "the layers don't differ, or are not finite"}
+        return {"text": "–", "level": 0, "mark": False, "hint": "the layers do not differ, or have NaN or infinity"}
     chance = basis["random"] or 0.0
     level = (basis["r2"] - chance) / (1 - chance) if chance < 1 else 0.0
     hint = f"R² {percent(basis['r2'])}; random layers {percent(basis['random'])}"
@@ -86,7 +86,7 @@ def thetas(file: Entry) -> list[dict[str, Any]]:
 
 
 def cards(file: Entry, draw: Callable[[Entry], dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """A drawing for each module, and for all together where there is one stage or several."""
+    """A drawing for each module, and one for all of a stage together."""
     entries = [*file["modules"], *(one | {"module": "all"} for one in file["overall"])]
     drawn = []
     for entry in entries:

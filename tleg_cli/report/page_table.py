@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tleg_cli.inspect.choice import linear_r2
+from tleg_cli.inspect.selection import linear_r2
 from tleg_cli.report.page_shapes import spark
 from tleg_cli.report.units import number, percent, shape
 

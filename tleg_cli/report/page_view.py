@@ -1,4 +1,4 @@
-"""One inspected file as the page shows it: plain values for the template, no markup."""
+"""One inspected file as the page shows it: plain values for the template, without markup."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ Entry = Mapping[str, Any]
 
 
 def view(file: Entry) -> dict[str, Any]:
-    """The parts of a file's page; a part that there is nothing for is None or empty, and left out."""
+    """The parts of a file's page. Parts without content are None or empty, and the page leaves them out."""
     measured = "modules" in file
     return {
         "name": file["file"],
         "facts": _facts(file),
+        "note": file["weights"]["note"],
         "figures": _figures(file),
         "verdict": _verdicts(file) if measured else [],
         "composition": _composition(file),
@@ -76,31 +77,31 @@ def _figures(file: Entry) -> list[dict[str, Any]]:
 
 
 def _verdicts(file: Entry) -> list[str]:
-    """What the numbers say, in a sentence for each stage."""
+    """What the values mean, in a few sentences for each stage."""
     sentences = []
     for entry in file["overall"]:
         linear, found = basis_of(entry["linearity"], "linear"), entry["linearity"]
         if not linear or linear["r2"] is None or linear["random"] is None:
             continue
-        where = f"In {entry['stage']}: of" if len(file["stages"]) > 1 else "Of"
+        where = f"In {entry['stage']}, a" if len(file["stages"]) > 1 else "A"
         kept, chance = percent(linear["r2"]), percent(linear["random"])
         sentences.append(
-            f"{where} what distinguishes the {found['layers']} layers, a straight line over depth keeps {kept}; of random "
-            f"layers it would keep {chance}. {_judgement(linear)} The mean layer alone has {percent(found['common'])} of "
-            "the squared weights."
+            f"{where} straight line over depth explains {kept} of the differences between the {found['layers']} layers; for "
+            f"random layers it would explain {chance}. {_judgement(linear)} The mean layer alone accounts for "
+            f"{percent(found['common'])} of the squared weights."
         )
     return sentences
 
 
 def _judgement(linear: Entry) -> str:
     if linear["p"] is None or linear["random"] >= 1:
-        return "So few layers always lie on a line: that says nothing."
+        return "So few layers always lie on a line, so this shows nothing."
     if linear["p"] >= 0.05:
         cases = f"{100 * linear['p']:.0f} of 100 cases"
-        return f"That is chance: put into another order, the same layers do as well in {cases}."
-    little = "It is little, but not chance: put" if linear["r2"] - linear["random"] < 0.05 else "Put"
+        return f"This is chance level: in another order, the same layers do as well in {cases}."
+    little = "This is little, but more than chance. " if linear["r2"] - linear["random"] < 0.05 else ""
     below = percent(linear["shuffled_95"])
-    return f"{little} into another order, the same layers stay below {below} in 95 of 100 cases."
+    return f"{little}With the layers in another order, it explains less than {below} in 95 of 100 cases."
 
 
 def _composition(file: Entry) -> list[dict[str, Any]]:

@@ -3,9 +3,9 @@
 import pytest
 
 from tleg_cli.errors import ConfigError
-from tleg_cli.inspect.choice import choose, refuse_without_weights
 from tleg_cli.inspect.inspection import inspect_files
-from tleg_cli.inspect.overview import Question
+from tleg_cli.inspect.overview import InspectOptions
+from tleg_cli.inspect.selection import refuse_without_weights, selection_of
 
 
 def names(document) -> list[str]:
@@ -14,7 +14,7 @@ def names(document) -> list[str]:
 
 @pytest.fixture
 def document(files):
-    return inspect_files([files["trained"]], Question(bases=(), against=files["learngene"]))
+    return inspect_files([files["trained"]], InspectOptions(bases=(), against=files["learngene"]))
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,18 @@ def document(files):
      ({"module": "mlp.fc1", "layer": "11"}, 1), ({"top": 5}, 5)],
 )  # fmt: skip
 def test_what_is_chosen(document, options, count):
-    assert len(names(choose(**options).apply(document))) == count
+    assert len(names(selection_of(**options).apply(document))) == count
 
 
 @pytest.mark.parametrize("column", ["norm", "std", "r2", "drift", "spectral_norm", "layer"])
 def test_numbers_run_downwards(document, column):
-    chosen = choose(sort=column, module="attn.qkv").apply(document)
+    chosen = selection_of(sort=column, module="attn.qkv").apply(document)
     values = [one[column] for one in chosen["files"][0]["tensors"] if one.get(column) is not None]
     assert values == sorted(values, reverse=True)
 
 
 def test_the_other_parts_follow_the_module(document):
-    file = choose(module="attn").apply(document)["files"][0]
+    file = selection_of(module="attn").apply(document)["files"][0]
     assert {one["module"] for key in ("stacks", "modules") for one in file[key]} == {"attn.qkv"}
     assert {one["module"] for one in file["against"]["tensors"]} == {"attn.qkv"}
 
@@ -51,18 +51,18 @@ def test_the_other_parts_follow_the_module(document):
 )
 def test_what_is_not_there_is_said(document, options, words):
     with pytest.raises(ConfigError) as caught:
-        choose(**options).apply(document)
+        selection_of(**options).apply(document)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_drift_needs_something_to_drift_from(files):
     with pytest.raises(ConfigError, match="--against"):
-        choose(sort="drift").apply(inspect_files([files["random"]], Question(bases=())))
+        selection_of(sort="drift").apply(inspect_files([files["random"]], InspectOptions(bases=())))
 
 
 def test_shapes_alone_have_no_numbers():
-    refuse_without_weights(choose(sort="parameters"), basis=None, against=None)
-    for choice, options in ((choose(sort="norm"), {}), (choose(), {"against": "x"})):
+    refuse_without_weights(selection_of(sort="parameters"), basis=None, against=None)
+    for selection, options in ((selection_of(sort="norm"), {}), (selection_of(), {"against": "x"})):
         with pytest.raises(ConfigError, match="--shapes reads no weights"):
-            refuse_without_weights(choice, **options)
+            refuse_without_weights(selection, **options)

@@ -17,7 +17,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """module: a pattern of shell wildcards. layers: numbers of blocks. sort: one of COLUMNS, the largest first."""
 
     module: str | None = None
@@ -27,7 +27,7 @@ class Choice:
 
     @property
     def any(self) -> bool:
-        return self != Choice()
+        return self != Selection()
 
     def apply(self, document: dict[str, Any]) -> dict[str, Any]:
         """The document with what was chosen. Raises ConfigError if nothing is left of a file."""
@@ -71,20 +71,20 @@ class Choice:
         return f"{file['file']}: nothing in layers {layers}; {there}"
 
 
-def choose(
+def selection_of(
     *, module: str | None = None, layer: str | None = None, sort: str | None = None, top: int | None = None
-) -> Choice:
-    """A choice from options. Raises ConfigError for layers or a column that can't be."""
+) -> Selection:
+    """A selection from options. Raises ConfigError for layers or a column that can't be."""
     if sort is not None and sort not in COLUMNS:
         raise ConfigError(f"--sort {sort}: no such column.{did_you_mean(sort, COLUMNS)}")
-    return Choice(module, None if layer is None else frozenset(_numbers(layer)), sort, top)
+    return Selection(module, None if layer is None else frozenset(_numbers(layer)), sort, top)
 
 
-def refuse_without_weights(choice: Choice, **options: object) -> None:
+def refuse_without_weights(selection: Selection, **options: object) -> None:
     """Raises ConfigError for what --shapes can't do, since it reads no weights. options: by name, set or not."""
     asked = [f"--{name}" for name, value in options.items() if value]
-    if choice.sort not in (None, "name", "layer", "parameters"):
-        asked.append(f"--sort {choice.sort}")
+    if selection.sort not in (None, "name", "layer", "parameters"):
+        asked.append(f"--sort {selection.sort}")
     if asked:
         raise ConfigError(f"--shapes reads no weights, which {asked[0]} needs; leave one of them out")
 

@@ -43,7 +43,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Subject:
+class FileLayout:
     """A file by its header. depth: blocks of each stage, of the aux net if it is a learngene. basis: of a learngene."""
 
     path: Path
@@ -61,7 +61,7 @@ class Subject:
         return self.basis is not None
 
 
-def subject_of(path: Path, header: Header) -> Subject:
+def layout_of(path: Path, header: Header) -> FileLayout:
     """Never fails for a readable file: what isn't understood is a checkpoint of loose tensors."""
     if header.tleg.get("format") == LEARNGENE_FORMAT:
         return _learngene(path, header)
@@ -75,7 +75,7 @@ def part_names(basis: str, rank: int) -> list[str]:
     return ["theta_B", "theta_A"] if basis == "linear" else [f"theta_{k}" for k in range(rank)]
 
 
-def _learngene(path: Path, header: Header) -> Subject:
+def _learngene(path: Path, header: Header) -> FileLayout:
     basis = str(header.tleg.get("basis"))
     metadata = header.tleg.get("metadata")
     facts = metadata if isinstance(metadata, dict) else {}
@@ -92,7 +92,7 @@ def _learngene(path: Path, header: Header) -> Subject:
         for index, label in enumerate(part_names(basis, info.shape[0])):
             rows.append(Row(f"{name} {label}", key, index, one, name, stack.module, None, label))
     stages = tuple(dict.fromkeys(stack.stage for stack in stacks))
-    return Subject(path, "learngene", header, rows, in_order(stacks), stages, _depth(facts, stages), basis, facts)
+    return FileLayout(path, "learngene", header, rows, in_order(stacks), stages, _depth(facts, stages), basis, facts)
 
 
 def _depth(facts: Mapping[str, Any], stages: Collection[str]) -> tuple[int, ...]:
@@ -103,7 +103,7 @@ def _depth(facts: Mapping[str, Any], stages: Collection[str]) -> tuple[int, ...]
     return tuple(claimed) if all(isinstance(blocks, int) and 0 < blocks <= MAX_DEPTH for blocks in claimed) else ()
 
 
-def _reference(path: Path, header: Header) -> Subject:
+def _reference(path: Path, header: Header) -> FileLayout:
     """A checkpoint of the reference code: theta_B is called base there, theta_A ilayer."""
     rows: list[Row] = []
     stacks: dict[str, Stack] = {}
@@ -118,10 +118,10 @@ def _reference(path: Path, header: Header) -> Subject:
         members = tuple(sorted((*(old.members if old else ()), key)))  # ..._base before ..._ilayer
         stacks[name] = Stack(name, match["stage"], members, (), info.shape)
         rows.append(Row(f"{name} {label}", key, None, info, name, match["module"], None, label))
-    return Subject(path, "reference", header, rows, in_order(stacks.values()), ("blocks",), (), "linear", {})
+    return FileLayout(path, "reference", header, rows, in_order(stacks.values()), ("blocks",), (), "linear", {})
 
 
-def _network(path: Path, header: Header) -> Subject:
+def _network(path: Path, header: Header) -> FileLayout:
     names = sorted(header.tensors, key=_natural) if header.container == "safetensors" else list(header.tensors)
     stacks = find_stacks({name: header.tensors[name].shape for name in names})
     place = {
@@ -141,7 +141,7 @@ def _network(path: Path, header: Header) -> Subject:
     facts = dict(header.tleg) if kind else {}
     provenance = facts.get("provenance")
     facts["backbone"] = provenance.get("backbone") if isinstance(provenance, dict) else None
-    return Subject(path, str(kind or "checkpoint"), header, rows, in_order(stacks), stages, depth, None, facts)
+    return FileLayout(path, str(kind or "checkpoint"), header, rows, in_order(stacks), stages, depth, None, facts)
 
 
 def in_order(stacks: Collection[Stack]) -> list[Stack]:
