@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from tleg_cli.augment import constants, layer
-from tleg_cli.augment.choice import Choice
 from tleg_cli.augment.colour import BLENDS, TABLES
 from tleg_cli.augment.cpu import compiled
+from tleg_cli.augment.drawn_operations import DrawnOperations
 from tleg_cli.augment.geometry import GEOMETRIC
+from tleg_cli.augment.levels import LEVELS
 from tleg_cli.augment.mixup import Mixing, mix, soft_targets
 from tleg_cli.augment.pipeline import make_augment
-from tleg_cli.augment.policy import LEVELS, parse_policy
+from tleg_cli.augment.policy import parse_policy
 from tleg_cli.augment.randaugment import draw
 from tleg_cli.config import AugmentationSection
 
@@ -42,7 +43,9 @@ def choice_of(name, batch, seed=0):
     """One operation for all, of random strength."""
     level = torch.rand(batch, dtype=torch.float64, generator=generator(seed))
     sign = 1.0 - 2.0 * (torch.rand(batch, generator=generator(seed + 1)) > 0.5).double()
-    return Choice((LEVELS[name].operation,), torch.zeros(batch, dtype=torch.int64), LEVELS[name].argument(level, sign))
+    return DrawnOperations(
+        (LEVELS[name].operation,), torch.zeros(batch, dtype=torch.int64), LEVELS[name].argument(level, sign)
+    )
 
 
 def test_every_operation_has_a_number():
@@ -66,9 +69,9 @@ def test_operations_are_the_others(batch, name, size):
 
 @pytest.mark.parametrize("name", ["TranslateXRel", "TranslateYRel"])
 @pytest.mark.parametrize("share", [0.5, -0.25, 1.0, -3.0, 0.0])
-def test_whole_pixels_are_moved_exactly(name, share):
+def test_full_pixels_are_moved_exactly(name, share):
     images = noise(2, 8, 8)
-    choice = Choice((name,), torch.zeros(2, dtype=torch.int64), torch.full((2,), share, dtype=torch.float64))
+    choice = DrawnOperations((name,), torch.zeros(2, dtype=torch.int64), torch.full((2,), share, dtype=torch.float64))
     assert torch.equal(compiled.recolour(images, [choice], FILL), layer.apply(images, choice, FILL))
 
 
@@ -105,7 +108,7 @@ def test_normalise_is_the_others_to_the_last_bit(batch):
     assert torch.equal(compiled.normalise(batch, MEAN, STD), constants.normalise(batch, MEAN, STD))
 
 
-def whole(images, seed=5, **settings):
+def augmented(images, seed=5, **settings):
     recipe = {"auto_augment": "rand-m9-mstd0.5-inc1", "erase": 0.4, "mixup": 0.8, "cutmix": 1.0, **settings}
     made = make_augment(AugmentationSection(**recipe), mean=MEAN, std=STD, classes=5, smoothing=0.1)
     return made(images, torch.arange(len(images)) % 5, generator(seed))
@@ -124,24 +127,24 @@ def test_the_number_of_threads_does_not_matter(torch_threads, batch, settings, n
     results = []
     for threads in (1, 2, 5):
         torch_threads(threads)
-        results.append(whole(batch[:number], **settings))
+        results.append(augmented(batch[:number], **settings))
     for images, targets in results[1:]:
         assert torch.equal(images, results[0][0])
         assert torch.equal(targets, results[0][1])
 
 
 def test_memory_does_not_matter_and_is_not_written_to(batch):
-    expected = whole(batch)[0]
+    expected = augmented(batch)[0]
     sliced = torch.zeros(16, 3, 100, 256, dtype=torch.uint8)
     sliced[:, :, 2:98, ::2] = batch
     for images in (batch.contiguous(memory_format=torch.channels_last), sliced[:, :, 2:98, ::2]):
         before = images.clone()
-        assert torch.equal(whole(images)[0], expected)
+        assert torch.equal(augmented(images)[0], expected)
         assert torch.equal(images, before)
 
 
 def test_what_comes_out_is_new_memory(batch):
-    """Also where nothing was done to an image: FFCV will overwrite what went in."""
+    """Also if nothing was done to an image: FFCV will overwrite what went in."""
     images = batch.contiguous(memory_format=torch.channels_last)
     first = compiled.recolour(images, draw(parse_policy("rand-p0"), 16, images.device, generator()), FILL)
     assert torch.equal(first, images)

@@ -95,7 +95,7 @@ def test_smoothing_is_timms(smoothing):
     torch.testing.assert_close(targets, mixup_target(labels, 5, share, smoothing))
 
 
-def test_cutmix_keeps_pixels_whole():
+def test_cutmix_takes_complete_pixels():
     images = torch.randn(6, 3, 16, 16)
     mixed, _ = mix(images, soft_targets(torch.arange(6), 6, 0.0), Mixing(0.0, 1.0, 1.0, 0.5), generator(3))
     kept, taken = mixed == images, mixed == images.flip(0)

@@ -7,11 +7,11 @@ from PIL import Image
 from timm.data import auto_augment
 
 from tleg_cli.augment import layer
-from tleg_cli.augment.choice import UNTOUCHED, Choice
 from tleg_cli.augment.colour import BLENDS, TABLES, histogram, look_up, mix_in
+from tleg_cli.augment.drawn_operations import UNTOUCHED, DrawnOperations
 from tleg_cli.augment.geometry import GEOMETRIC, pixel_matrices, resample, to_theta
 from tleg_cli.augment.layer import by_mask, by_rows
-from tleg_cli.augment.policy import LEVELS
+from tleg_cli.augment.levels import LEVELS
 
 FILL = (124, 116, 104)
 COLOURS = [name for name, level in LEVELS.items() if level.operation not in GEOMETRIC]
@@ -21,7 +21,7 @@ MAGNITUDES = [0, 0.7, 3, 5, 8.6, 10]
 def choice_of(name, magnitude, sign, batch):
     level = torch.full((batch,), magnitude / 10, dtype=torch.float64)
     argument = LEVELS[name].argument(level, torch.full_like(level, sign))
-    return Choice((LEVELS[name].operation,), torch.zeros(batch, dtype=torch.int64), argument)
+    return DrawnOperations((LEVELS[name].operation,), torch.zeros(batch, dtype=torch.int64), argument)
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def everything(batch):
     level = torch.full((batch,), 0.9, dtype=torch.float64)
     index = torch.arange(batch) % (len(names) + 1) - 1
     arguments = torch.stack([LEVELS[name].argument(level, torch.ones_like(level)) for name in names])
-    return Choice(tuple(names), index, arguments.gather(0, index.clamp(min=0).unsqueeze(0))[0])
+    return DrawnOperations(tuple(names), index, arguments.gather(0, index.clamp(min=0).unsqueeze(0))[0])
 
 
 def test_each_sample_gets_its_own_operation(apply, batch):
@@ -126,7 +126,7 @@ def test_the_way_of_the_gpu_and_that_of_the_cpu_give_the_same(batch, names, oper
     assert torch.equal(by_mask(operation, names, batch, choice), by_rows(operation, names, batch, choice))
 
 
-def test_both_ways_give_the_same_as_a_whole(monkeypatch, batch):
+def test_both_ways_give_the_same(monkeypatch, batch):
     expected = layer.apply(batch, everything(len(batch)), FILL)
     monkeypatch.setattr(layer, "by_rows", by_mask)
     assert torch.equal(layer.apply(batch, everything(len(batch)), FILL), expected)

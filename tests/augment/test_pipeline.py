@@ -1,4 +1,4 @@
-"""The recipe as a whole: order, every setting, determinism, and that nothing waits for the device."""
+"""The complete recipe: order, every setting, determinism, and that nothing waits for the device."""
 
 import pytest
 import torch

@@ -3,7 +3,8 @@
 import pytest
 from timm.data.auto_augment import rand_augment_transform
 
-from tleg_cli.augment.policy import LEVELS, parse_policy
+from tleg_cli.augment.levels import LEVELS
+from tleg_cli.augment.policy import parse_policy
 from tleg_cli.errors import ConfigError
 
 SUPPORTED = [
@@ -77,5 +78,5 @@ def test_refused_in_one_line_that_names_the_value(text):
 
 
 def test_a_misspelt_setting_is_corrected():
-    with pytest.raises(ConfigError, match=r"'mst0\.5' is no setting\. Did you mean 'mstd'\?"):
+    with pytest.raises(ConfigError, match=r"'mst0\.5' is not a setting\. Did you mean 'mstd'\?"):
         parse_policy("rand-m9-mst0.5-inc1")

@@ -8,8 +8,9 @@ import pytest
 import torch
 from timm.data.auto_augment import rand_augment_transform
 
-from tleg_cli.augment.choice import UNTOUCHED
-from tleg_cli.augment.policy import LEVELS, parse_policy
+from tleg_cli.augment.drawn_operations import UNTOUCHED
+from tleg_cli.augment.levels import LEVELS
+from tleg_cli.augment.policy import parse_policy
 from tleg_cli.augment.randaugment import draw, draw_magnitudes, draw_names, rand_augment
 
 CPU = torch.device("cpu")

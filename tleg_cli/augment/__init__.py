@@ -1,1 +1,1 @@
-"""Augmentation of whole batches on the device, drawn per sample."""
+"""Augmentation of batches on their device; every sample draws its own."""

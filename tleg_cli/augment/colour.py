@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tleg_cli.augment.choice import Choice, as_mask
+from tleg_cli.augment.drawn_operations import DrawnOperations, as_mask
 
 Table = Callable[[Tensor, Tensor], Tensor]  # images, argument (batch, 1, 1) -> (batch, 1 or 3, 256) in 0..255
 
@@ -94,16 +94,16 @@ TABLES: dict[str, Table] = {
 BLENDS = ("Color", "Sharpness")  # channels or neighbours mix: no table can do that
 
 
-def look_up(images: Tensor, choice: Choice) -> Tensor:
-    """Applies the pointwise operations. Samples with another choice stay as they are.
+def look_up(images: Tensor, drawn: DrawnOperations) -> Tensor:
+    """Applies the pointwise operations. Samples with another drawn stay as they are.
 
     images: (batch, 3, height, width) uint8; so is the result.
     """
     table = _levels(images).to(torch.uint8).expand(len(images), images.shape[1], 256)
-    argument = as_mask(choice.argument, 3)
+    argument = as_mask(drawn.argument, 3)
     for name, make in TABLES.items():
-        if choice.can_be((name,)):
-            table = torch.where(as_mask(choice.of(name), 3), make(images, argument).to(torch.uint8), table)
+        if drawn.can_be((name,)):
+            table = torch.where(as_mask(drawn.of(name), 3), make(images, argument).to(torch.uint8), table)
     return table.gather(2, images.flatten(2).long()).view(images.shape)
 
 
@@ -122,12 +122,12 @@ def smooth(images: Tensor) -> Tensor:
     return result
 
 
-def mix_in(images: Tensor, choice: Choice) -> Tensor:
+def mix_in(images: Tensor, drawn: DrawnOperations) -> Tensor:
     """Applies Color and Sharpness. Only the samples with one of BLENDS mean anything in the result.
 
     images: (batch, 3, height, width) uint8; so is the result.
     """
-    degenerate = grey(images).float() if choice.can_be(("Color",)) else images
-    if choice.can_be(("Sharpness",)):
-        degenerate = torch.where(as_mask(choice.of("Sharpness"), 4), smooth(images), degenerate)
-    return blend(degenerate, images, as_mask(choice.argument, 4)).to(torch.uint8)
+    degenerate = grey(images).float() if drawn.can_be(("Color",)) else images
+    if drawn.can_be(("Sharpness",)):
+        degenerate = torch.where(as_mask(drawn.of("Sharpness"), 4), smooth(images), degenerate)
+    return blend(degenerate, images, as_mask(drawn.argument, 4)).to(torch.uint8)

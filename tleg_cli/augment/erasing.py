@@ -1,6 +1,6 @@
 """Random erasing (Zhong et al. 2020, arXiv 1708.04896) on a normalised batch, as timm's RandomErasing draws it per image.
 
-All tries of all boxes are drawn at once and the first that fits is taken, so that no box has to be waited for.
+All tries of all boxes are drawn at once and the first that fits is taken: to draw until one fits would wait for the GPU.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def erase(images: Tensor, *, probability: float, mode: Mode, count: int, generat
     if probability == 0:
         return images
     boxes = draw_boxes(images.shape, probability, count, images.device, generator)
-    if mode == "pixel":  # one field of noise serves all boxes: where they overlap, either is noise
+    if mode == "pixel":  # one field of noise serves all boxes: any part of it is noise
         noise = torch.randn(images.shape, device=images.device, dtype=images.dtype, generator=generator)
         return torch.where(boxes.any(0).unsqueeze(1), noise, images)
     for box in boxes:
@@ -67,7 +67,7 @@ def draw_boxes(shape: torch.Size, probability: float, count: int, device: torch.
 def _draw(
     shape: torch.Size, probability: float, count: int, device: torch.device, generator: Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """top, height, left, width in whole numbers, and whether the box is wanted at all; each (count, batch)."""
+    """top, height, left and width in pixels, and whether there is a box; each (count, batch)."""
     batch, _, height, width = shape
     drawn = 1 + torch.floor(_uniform((batch,), device, generator) * count)  # boxes of this image
     h, w, fits = _sizes((count, batch), drawn, height, width, device, generator)

@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 class Mixing:
     """mixup, cutmix: alpha of Beta(alpha, alpha), 0 for off.
 
-    probability: that a batch is mixed. switch: probability of CutMix where both are on.
+    probability: that a batch is mixed. switch: probability of CutMix if both are on.
     """
 
     mixup: float
@@ -26,9 +26,9 @@ class Mixing:
 
 
 def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:
-    """Smoothed one-hot, (batch,) int64 -> (batch, classes) float32: smoothing / classes everywhere, and the rest on the label."""
+    """Smoothed one-hot, (batch,) int64 -> (batch, classes) float32: smoothing / classes for each, and the rest for the label."""
     off = smoothing / classes
-    if labels.device.type == "cpu":  # torch's threads would wait for each other, for milliseconds where cores are busy
+    if labels.device.type == "cpu":  # torch's threads would wait for each other, for milliseconds if cores are busy
         targets = torch.from_numpy(np.full((len(labels), classes), off, np.float32))
     else:
         targets = torch.full((len(labels), classes), off, device=labels.device)
@@ -47,7 +47,7 @@ def mix(images: Tensor, targets: Tensor, mixing: Mixing, generator: Generator) -
 
 
 @dataclass(frozen=True)
-class Share:
+class OwnShare:
     """How much of each pixel stays: 0 in a box (CutMix), `around` outside of it, which is lambda for mixup and else 1.
 
     rows: (height,) bool, columns: (width,) bool, of the box, which may be empty. around: 0-d float64.
@@ -63,12 +63,12 @@ class Share:
 
 
 def own_share(mixing: Mixing, height: int, width: int, device: torch.device, generator: Generator) -> Tensor:
-    """How much of each pixel stays, (height, width). See Share."""
+    """How much of each pixel stays, (height, width). See OwnShare."""
     return draw_share(mixing, height, width, device, generator).of_pixels()
 
 
-def draw_share(mixing: Mixing, height: int, width: int, device: torch.device, generator: Generator) -> Share:
-    """One draw for the whole batch."""
+def draw_share(mixing: Mixing, height: int, width: int, device: torch.device, generator: Generator) -> OwnShare:
+    """One draw for all samples of a batch."""
     mixed, switch, y, x = torch.rand(4, device=device, generator=generator, dtype=torch.float64)
     happens = mixed < mixing.probability
     if mixing.cutmix == 0:
@@ -78,7 +78,7 @@ def draw_share(mixing: Mixing, height: int, width: int, device: torch.device, ge
         ratio = torch.sqrt(1 - _beta(mixing.cutmix, device, generator))  # the box's area is 1 - lambda
     rows, columns = (_span(at, ratio, side) & cut for at, side in ((y, height), (x, width)))
     around = _beta(mixing.mixup, device, generator) if mixing.mixup > 0 else torch.ones_like(y)
-    return Share(rows, columns, around.where(happens & ~cut, 1.0))
+    return OwnShare(rows, columns, around.where(happens & ~cut, 1.0))
 
 
 def _span(at: Tensor, ratio: Tensor, side: int) -> Tensor:

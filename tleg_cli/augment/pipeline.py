@@ -1,6 +1,6 @@
 """What happens to a training batch on the device, in this order: RandAugment or colour jitter, normalise, erase, mixup.
 
-Nothing here waits for the GPU, and all randomness comes from the generator that is handed in.
+Nothing here waits for the GPU, and all randomness comes from the generator that the caller passes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def make_augment(
 ) -> Augment:
     """The function that turns a batch of the loader, cropped and flipped there, into inputs and soft targets.
 
-    The images it is given are never written to: FFCV reuses their memory. Raises ConfigError for an auto_augment
-    that is none. The generator must be on the device of the images.
+    The images it is given are never written to: FFCV reuses their memory. Raises ConfigError for an unknown
+    auto_augment. The generator must be on the device of the images.
     """
     recolour = _recolour(section, mean)
     erasing: Any = {"probability": section.erase, "mode": section.erase_mode, "count": section.erase_count}
@@ -60,7 +60,7 @@ def make_augment(
 
 
 def _recolour(section: AugmentationSection, mean: tuple[float, ...]) -> Callable[[Tensor, Generator], Tensor]:
-    """RandAugment, or colour jitter where there is none: with a policy, timm leaves color_jitter out (transforms_factory)."""
+    """RandAugment, or colour jitter if there is no policy: timm doesn't combine them (transforms_factory)."""
     if not section.auto_augment:
         return lambda images, generator: colour_jitter(images, section.color_jitter, generator)
     policy = parse_policy(section.auto_augment)

@@ -1,17 +1,13 @@
 """timm's policy strings, such as rand-m9-mstd0.5-inc1, parsed and checked before anything else happens.
 
-Stricter than timm, which skips what it doesn't understand: a section without a number, twice, or out of range is an error here.
+Stricter than timm, which skips what it doesn't understand: a section without a number, given twice or out of range is an error here.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from tleg_cli.errors import ConfigError, did_you_mean
 
@@ -81,11 +77,11 @@ def _known_transforms(text: str, section: str) -> str:
 def _number(text: str, section: str) -> tuple[str, float]:
     key, value, *_ = [*re.split(r"(\d.*)", section, maxsplit=1), ""]
     if key not in _KEYS:
-        raise _refused(text, f"{section!r} is no setting", did_you_mean(key, [*_KEYS, "tweights"]))
+        raise _refused(text, f"{section!r} is not a setting", did_you_mean(key, [*_KEYS, "tweights"]))
     try:
         return key, _KEYS[key](value)
     except ValueError:
-        kind = "a whole number" if _KEYS[key] is int else "a number"
+        kind = "an integer" if _KEYS[key] is int else "a number"
         raise _refused(text, f"{key!r} needs {kind}, not {value!r}") from None
 
 
@@ -106,83 +102,3 @@ def _checked(text: str, numbers: dict[str, float], *, weighted: bool) -> Policy:
     if weighted and policy.layers > len(names):
         raise _refused(text, f"{policy.layers} layers can't be drawn without replacement from {len(names)} operations")
     return policy
-
-
-ToArgument = Callable[[Tensor, Tensor], Tensor]  # level = magnitude / 10 and sign = +-1, both float64 (batch,)
-
-
-@dataclass(frozen=True)
-class Level:
-    """operation: its name in tables, blends or geometry. argument: in the operation's own unit."""
-
-    operation: str
-    argument: ToArgument
-
-
-def _none(level: Tensor, _sign: Tensor) -> Tensor:
-    return torch.zeros_like(level)
-
-
-def _rotate(level: Tensor, sign: Tensor) -> Tensor:
-    return sign * level * 30  # degrees
-
-
-def _shear(level: Tensor, sign: Tensor) -> Tensor:
-    return sign * level * 0.3
-
-
-def _translate(level: Tensor, sign: Tensor) -> Tensor:
-    return sign * level * 0.45  # of the side
-
-
-def _posterize(level: Tensor, _sign: Tensor) -> Tensor:
-    return (level * 4).floor().clamp(max=8)  # bits kept; 8 are all
-
-
-def _posterize_increasing(level: Tensor, _sign: Tensor) -> Tensor:
-    return (4 - (level * 4).floor()).clamp(min=0)
-
-
-def _solarize(level: Tensor, _sign: Tensor) -> Tensor:
-    return (level * 256).floor().clamp(max=256)
-
-
-def _solarize_increasing(level: Tensor, sign: Tensor) -> Tensor:
-    return 256 - _solarize(level, sign)
-
-
-def _solarize_add(level: Tensor, _sign: Tensor) -> Tensor:
-    return (level * 110).floor().clamp(max=128)
-
-
-def _enhance(level: Tensor, _sign: Tensor) -> Tensor:
-    return level * 1.8 + 0.1  # 1 changes nothing
-
-
-def _enhance_increasing(level: Tensor, sign: Tensor) -> Tensor:
-    return (1 + sign * (level * 0.9)).clamp(min=0.1)
-
-
-LEVELS: dict[str, Level] = {
-    "AutoContrast": Level("AutoContrast", _none),
-    "Equalize": Level("Equalize", _none),
-    "Invert": Level("Invert", _none),
-    "Rotate": Level("Rotate", _rotate),
-    "Posterize": Level("Posterize", _posterize),
-    "PosterizeIncreasing": Level("Posterize", _posterize_increasing),
-    "Solarize": Level("Solarize", _solarize),
-    "SolarizeIncreasing": Level("Solarize", _solarize_increasing),
-    "SolarizeAdd": Level("SolarizeAdd", _solarize_add),
-    "Color": Level("Color", _enhance),
-    "ColorIncreasing": Level("Color", _enhance_increasing),
-    "Contrast": Level("Contrast", _enhance),
-    "ContrastIncreasing": Level("Contrast", _enhance_increasing),
-    "Brightness": Level("Brightness", _enhance),
-    "BrightnessIncreasing": Level("Brightness", _enhance_increasing),
-    "Sharpness": Level("Sharpness", _enhance),
-    "SharpnessIncreasing": Level("Sharpness", _enhance_increasing),
-    "ShearX": Level("ShearX", _shear),
-    "ShearY": Level("ShearY", _shear),
-    "TranslateXRel": Level("TranslateXRel", _translate),
-    "TranslateYRel": Level("TranslateYRel", _translate),
-}

@@ -1,6 +1,6 @@
-"""The operations on colour for one image at a time, compiled. Imported by kernel.py alone: needs numba.
+"""The operations on colour for one image at a time, compiled. Only kernel.py imports it: needs numba.
 
-The same arithmetic as operations.py, to the last bit. An image is (height, 3 * width) uint8, its channels interleaved.
+The same arithmetic as colour.py of the folder above, bit by bit. An image is (height, 3 * width) uint8, its channels interleaved.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from tleg_cli.augment.cpu.cache import kept
+from tleg_cli.augment.cpu.compile_once import kept
 
 AUTO_CONTRAST, EQUALIZE, INVERT, POSTERIZE, SOLARIZE, SOLARIZE_ADD, BRIGHTNESS, CONTRAST, COLOR, SHARPNESS = range(10)
 
@@ -57,7 +57,7 @@ def _blend(degenerate: int, level: int, factor: Any) -> Any:
 
 @register_jitable
 def _new_level(operation: int, argument: float, middle: int, level: int) -> Any:
-    """What the operations make of a level that look at no image, or at its mean alone."""
+    """The new level by the operations that depend on no image, or on its mean only."""
     if operation == INVERT:
         return np.uint8(255 - level)
     if operation == POSTERIZE:
@@ -71,7 +71,7 @@ def _new_level(operation: int, argument: float, middle: int, level: int) -> Any:
 
 @register_jitable
 def _auto_contrast(source: Any, tables: Any, sums: Any) -> None:
-    lows, highs = sums[0], sums[1]  # of each column and channel, which the processor finds many at a time
+    lows, highs = sums[0], sums[1]  # of each column and channel: vector instructions find many at a time
     for i in range(source.shape[1]):
         lows[i], highs[i] = 255, 0
     for y in range(len(source)):
@@ -130,7 +130,7 @@ def _towards_grey(factor: Any, pixels: Any, result: Any) -> None:
 
 @register_jitable
 def _towards_smooth(factor: Any, source: Any, target: Any, sums: Any) -> None:
-    """Pillow's SMOOTH is the other end: nine weights of 1, with 5 in the middle, over 13; it copies the outermost pixels."""
+    """Towards Pillow's SMOOTH: nine weights of 1, with 5 in the middle, over 13; it copies the outermost pixels."""
     height, values = source.shape
     left, middle, right = sums, sums[3:], sums[6:]
     for y in range(height):

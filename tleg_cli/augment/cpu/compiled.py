@@ -1,7 +1,8 @@
-"""Augmentation on a CPU through kernel.py: the draws and results of the rest of this package, several times as fast.
+"""Augmentation on a CPU through kernel.py: the same draws and results as the rest of this package, several times as fast.
 
-The rest is made for a GPU, which computes everything for everybody and masks. Here each sample goes through its own operations while
-it is in the processor's cache. Needs numba, which comes with FFCV; everything works without. Nothing depends on the number of threads.
+The rest is made for a GPU, which computes everything for all samples and masks. Here each sample goes through its own operations while
+it is in the processor's cache. Needs numba, which FFCV installs; without it, the rest of the package is used. No result depends on the
+number of threads.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 from tleg_cli.augment import constants
-from tleg_cli.augment.choice import Choice
+from tleg_cli.augment.drawn_operations import DrawnOperations
 from tleg_cli.augment.geometry import pixel_matrices
 from tleg_cli.augment.mixup import Mixing, draw_share
 
@@ -25,7 +26,7 @@ SMALLEST = 64 * 64  # pixels of an image; below, it isn't worth the compilation
 
 
 def usable(images: Tensor) -> bool:
-    """Whether this batch goes through here: large images on a CPU, and numba can be imported."""
+    """Whether this batch is augmented here: large images on a CPU, and numba can be imported."""
     return images.device.type == "cpu" and images.shape[2] * images.shape[3] >= SMALLEST and _kernel() is not None
 
 
@@ -33,7 +34,7 @@ def usable(images: Tensor) -> bool:
 def _kernel() -> Any:
     try:
         return importlib.import_module("tleg_cli.augment.cpu.kernel")
-    except (ImportError, OSError):  # not there, or made for another numpy or another libc
+    except (ImportError, OSError):  # not installed, or built for another numpy or libc
         return None
 
 
@@ -68,17 +69,17 @@ def _channels_last(images: Tensor) -> Any:
     return images.permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def recolour(images: Tensor, choices: Sequence[Choice], fill: tuple[float, ...]) -> Tensor:
+def recolour(images: Tensor, drawn_per_layer: Sequence[DrawnOperations], fill: tuple[float, ...]) -> Tensor:
     """All layers of augmentation, one after the other.
 
-    images: (batch, 3, height, width) uint8; so is the result. fill: three levels for what geometry lays bare.
+    images: (batch, 3, height, width) uint8; so is the result. fill: three levels for what was outside the image.
     """
-    if not choices:
+    if not drawn_per_layer:
         return images
     batch, _, height, width = images.shape
-    operations = np.stack([_numbers(choice) for choice in choices])
-    arguments = torch.stack([choice.argument for choice in choices]).numpy()
-    matrices = torch.stack([_matrices(choice, height, width) for choice in choices]).numpy()
+    operations = np.stack([_numbers(drawn) for drawn in drawn_per_layer])
+    arguments = torch.stack([drawn.argument for drawn in drawn_per_layer]).numpy()
+    matrices = torch.stack([_matrices(drawn, height, width) for drawn in drawn_per_layer]).numpy()
     levels = np.array(fill, np.uint8)
     memory, result = _empty(images, np.uint8)
     rows = batch, height, 3 * width
@@ -112,19 +113,19 @@ class _Scratch:
         self.geometry = np.empty((height + 3, values), np.float32), np.empty((8, values), np.float32)
 
 
-def _numbers(choice: Choice) -> Any:
+def _numbers(drawn: DrawnOperations) -> Any:
     """The kernel's number of each sample's operation, (batch,) int64; -1 for none."""
-    numbers = [_kernel().OPERATIONS.index(name) for name in choice.names]
-    return np.array([*numbers, -1])[choice.index.numpy()]  # UNTOUCHED is -1, and so the last
+    numbers = [_kernel().OPERATIONS.index(name) for name in drawn.names]
+    return np.array([*numbers, -1])[drawn.index.numpy()]  # UNTOUCHED is -1, and so the last
 
 
-def _matrices(choice: Choice, height: int, width: int) -> Tensor:
+def _matrices(drawn: DrawnOperations, height: int, width: int) -> Tensor:
     """(batch, 6) float64."""
-    return torch.stack(pixel_matrices(choice, height, width), dim=1)
+    return torch.stack(pixel_matrices(drawn, height, width), dim=1)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """As constants.normalise, to the last bit: by a table of the 256 levels."""
+    """The same as constants.normalise, bit by bit: by a table of the 256 levels."""
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 1, 256).expand(1, 3, 1, 256)
     table = constants.normalise(levels, mean, std).view(3, 256).numpy()
     memory, result = _empty(images, np.float32)
@@ -139,7 +140,7 @@ def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 
 
 def mix_in_place(images: Tensor, targets: Tensor, mixing: Mixing, generator: Generator) -> None:
-    """As mixup.mix, written into both.
+    """The same as mixup.mix, written into both tensors.
 
     images: (batch, 3, height, width) float32 with the channels innermost; targets: (batch, classes) float32, contiguous.
     """

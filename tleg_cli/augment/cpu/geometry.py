@@ -1,7 +1,7 @@
-"""The geometric operations for one image at a time, compiled. Imported by kernel.py alone: needs numba.
+"""The geometric operations for one image at a time, compiled. Only kernel.py imports it: needs numba.
 
-The same result as geometry.py, within one level: bicubic with a = -0.75, the border repeated, outside of the image the fill.
-Shear and translation move whole rows or columns, so that four neighbours do where a rotation needs sixteen.
+The same result as geometry.py, within one level: bicubic with a = -0.75, the border repeated, the fill outside the image.
+Shear and translation move complete rows or columns, so that four neighbours are enough; a rotation needs sixteen.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from tleg_cli.augment.cpu.cache import kept
+from tleg_cli.augment.cpu.compile_once import kept
 
 ROTATE, SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y = range(10, 15)
 _SHARPNESS = np.float32(-0.75)  # a of the cubic, as torch has it
@@ -126,7 +126,7 @@ def _add_up(a: Any, b: Any, c: Any, d: Any, w0: Any, w1: Any, w2: Any, w3: Any, 
 
 @register_jitable
 def _shift_columns(source: Any, target: Any, matrix: Any, fill: Any, floats: Any, weights: Any) -> None:
-    """Whole pixels first, into `floats`, so that the four neighbours of all places in a row are four rows of it."""
+    """Full pixels first, into `floats`, so that the four neighbours of all places in a row are four rows of it."""
     height, width = len(source), source.shape[1] // 3
     shift, slope = matrix[5] + 0.5 * matrix[3], matrix[3]
     _step_columns(source, shift, slope, floats)

@@ -1,11 +1,11 @@
-"""What compiled.py calls: compiled functions of images or of parts of a batch, for threads of our own to share. Needs numba."""
+"""What compiled.py calls: compiled functions of one image or a part of a batch, shared among threads there. Needs numba."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tleg_cli.augment.cpu.cache import kept
 from tleg_cli.augment.cpu.colour import recolour
+from tleg_cli.augment.cpu.compile_once import kept
 from tleg_cli.augment.cpu.geometry import ROTATE, warp
 
 __all__ = ["OPERATIONS", "ROTATE", "blend_pairs", "normalise", "recolour", "swap_boxes", "warp"]
@@ -13,7 +13,7 @@ __all__ = ["OPERATIONS", "ROTATE", "blend_pairs", "normalise", "recolour", "swap
 OPERATIONS = (
     *("AutoContrast", "Equalize", "Invert", "Posterize", "Solarize", "SolarizeAdd", "Brightness", "Contrast", "Color"),
     *("Sharpness", "Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"),
-)  # by the numbers that kernel_colour and kernel_geometry give them: geometry from ROTATE on
+)  # by the numbers that colour.py and geometry.py give them: geometry from ROTATE on
 
 
 @kept

@@ -1,4 +1,4 @@
-"""Which operation each sample of a batch gets, and how strong it is: what the draws hand to the operations.
+"""Which operation each sample of a batch gets, and how strong it is.
 
 Kept as tensors on the device, never as Python numbers, so that nothing waits for the GPU.
 """
@@ -14,7 +14,7 @@ UNTOUCHED = -1
 
 
 @dataclass(frozen=True)
-class Choice:
+class DrawnOperations:
     """One operation per sample.
 
     names: operations that can occur, such as "Rotate". index: (batch,) int64 into names, or UNTOUCHED.
@@ -35,9 +35,9 @@ class Choice:
         """(batch,) bool: who gets one of these operations."""
         return torch.stack([self.of(name) for name in names]).any(0)
 
-    def rows(self, rows: Tensor) -> Choice:
-        """The choice of some samples only. rows: (some,) int64."""
-        return Choice(self.names, self.index[rows], self.argument[rows])
+    def rows(self, rows: Tensor) -> DrawnOperations:
+        """Those of some samples only. rows: (some,) int64."""
+        return DrawnOperations(self.names, self.index[rows], self.argument[rows])
 
     def can_be(self, names: tuple[str, ...]) -> bool:
         """Whether one of these operations can occur at all. Known without looking at a tensor."""
