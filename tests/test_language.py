@@ -71,16 +71,12 @@ DOCUMENTS = [
     *(ROOT / name for name in ("Makefile", "setup.sh", "quickstart.sh")),
 ]
 PENDING = [
-    "augment/policy",
     "commands/expand",
     "commands/fit",
     "commands/plan",
     "commands/presets",
     "commands/train_teacher",
     "config_file",
-    "data/ffcv/file",
-    "data/ffcv/verify",
-    "data/ffcv/views",
     "inspect/choice",
     "learngene/depths",
     "models/recognise",

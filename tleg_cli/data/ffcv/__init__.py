@@ -1,1 +1,1 @@
-"""FFCV's .beton files: written, checked and read behind a guard."""
+"""FFCV's .beton files: written, compared, read, and FFCV itself kept in check."""

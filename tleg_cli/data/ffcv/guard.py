@@ -27,13 +27,13 @@ def import_ffcv() -> ModuleType:
             return importlib.import_module("ffcv")
     except Exception as error:  # a broken build raises whatever the linker says
         raise DataError(
-            f".beton files need FFCV, which can't be imported here ({first_line(error)}): {INSTALL}; a folder of images works without it"
+            f".beton files need FFCV, which can't be imported ({first_line(error)}): {INSTALL}; a folder of images works without it"
         ) from error
 
 
 @contextlib.contextmanager
 def _no_typed_dict() -> Iterator[None]:
-    """ffcv.fields.rgb_image fills a numba.typed.Dict with two constants while it is imported: 3.5 s of compilation for nothing."""
+    """ffcv.fields.rgb_image fills a numba.typed.Dict with two constants when it is imported: 3.5 s of compilation that nothing needs."""
     typed: Any = importlib.import_module("numba.typed")
     original = typed.Dict
     typed.Dict = dict
@@ -57,7 +57,7 @@ def torch_threads_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def not_compiled() -> Iterator[None]:
-    """FFCV's loaders opened in this block run our decoders as they are: these are compiled already, and kept on the disk."""
+    """FFCV's loaders that are opened in this block don't compile our decoders, which are compiled already and kept on the disk."""
     from ffcv.pipeline.compiler import Compiler
 
     Compiler.set_enabled(False)
@@ -75,7 +75,7 @@ def usable_threads(wanted: int) -> int:
 
 
 def warn_if_larger_than_memory(file: Path) -> None:
-    """Says once that the operating system's cache can't hold the file: each epoch will then read it from the disk."""
+    """Warns if the operating system's cache can't hold the file, so that each epoch reads it from the disk."""
     size, free = file.stat().st_size, _available_memory()
     if free is not None and size > free:
         _log.warning(
@@ -86,7 +86,7 @@ def warn_if_larger_than_memory(file: Path) -> None:
 
 
 def _available_memory() -> int | None:
-    """Bytes, or None where the system doesn't say."""
+    """Bytes, or None if the system doesn't tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

@@ -1,6 +1,6 @@
-"""One compiled function that decodes, crops at random, resizes and flips a batch. Import after `ffcv_guard.import_ffcv`.
+"""One compiled function that decodes, crops at random, resizes and flips a batch. Import after `guard.import_ffcv`.
 
-FFCV calls its C library through ctypes, which numba can't cache on disk, so every process compiles again. Here the same C
+FFCV calls its C library through ctypes, which numba can't keep on the disk, so that every process compiles again. Here the same C
 functions are bound by name, and the compiled code is kept: compiled once on a machine.
 """
 
@@ -32,7 +32,7 @@ def _bind(name: str, signature: Any) -> Any:
     return types.ExternalFunction(f"tleg_ffcv_{name}", signature)
 
 
-# int imdecode(source, bytes, height, width, destination, crop height, crop width, x, y, scale, divisor, crop?, flip?): 0 if all is well
+# int imdecode(source, bytes, height, width, destination, crop height, crop width, x, y, scale, divisor, crop?, flip?): 0 if it succeeds
 _imdecode = _bind(
     "imdecode",
     types.int32(
@@ -78,7 +78,7 @@ def _compile(revision: int) -> Any:
     options = {"parallel": True, "nogil": True, "error_model": "numpy"}
     try:
         return njit(cache=True, **options)(decode)
-    except RuntimeError:  # neither this folder nor the home is writable
+    except RuntimeError:  # neither this folder nor the home folder is writable
         return njit(**options)(decode)
 
 
@@ -86,7 +86,7 @@ _decode = _compile(zlib.crc32(Path(crops.__file__).read_bytes()))
 
 
 def decode_batch(threads: int, *arguments: Any) -> None:
-    """Fills `images` (batch, size, size, 3) from coded ids with this many threads; `failed` is not 0 where a JPEG is damaged."""
+    """Fills `images` (batch, size, size, 3) from coded ids with this many threads; `failed` is not 0 for damaged JPEGs."""
     with _one_at_a_time:
         numba.set_num_threads(threads)
         _decode(*arguments)

@@ -1,4 +1,4 @@
-"""The loader for .beton files: FFCV's, guarded. Errors reach the caller, threads end, nothing is padded, all randomness is ours."""
+"""The loader for .beton files: FFCV's, with our order, decoders and thread. Errors reach the caller, and nothing is padded."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class FfcvLoader:
     """Batches of a .beton file, in the order of `order(epoch)`. See `tleg_cli.data.open.Loader`."""
 
-    engine: Any  # ffcv.loader.Loader, opened once: its pipeline serves every epoch
+    engine: Any  # ffcv.loader.Loader, opened once for all epochs
     order: Order
     samples: int
     batches: int
@@ -50,7 +50,7 @@ class FfcvLoader:
             thread.close()
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         self.engine = None
 
 
@@ -74,9 +74,9 @@ def open_beton(file: Path, sidecar: Sidecar, rule: CropRule, order: Order, data:
             str(file),
             batch_size=order.batch_size,
             num_workers=threads,
-            os_cache=True,  # False would read the complete file into each process
-            order=OrderOption.SEQUENTIAL,  # not used: every epoch brings its own
-            distributed=False,  # so does the sharding
+            os_cache=True,  # False would read all of the file into each process
+            order=OrderOption.SEQUENTIAL,  # not used: every epoch has an order of ours
+            distributed=False,  # our order gives each process its part
             seed=rule.seed,
             drop_last=False,
             pipelines={

@@ -1,4 +1,4 @@
-"""Our decoders and epoch thread in the places where FFCV's loader expects its own. Import after `ffcv_guard.import_ffcv`."""
+"""Our decoders and epoch thread, which FFCV's loader uses in place of its own. Import after `guard.import_ffcv`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from tleg_cli.data.ffcv.views import Views
 
 
 class ImageDecoder(SimpleRGBImageDecoder):
-    """Coded ids to images, uint8 (batch, size, size, 3), by one of `ffcv_views`."""
+    """Coded ids to images, uint8 (batch, size, size, 3), by one of the functions of views.py."""
 
     def __init__(self, views: Views, size: int) -> None:
         super().__init__()
         self.views, self.size = views, size
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
-        """FFCV's question what to allocate."""
+        """Tells FFCV what to allocate."""
         shape, dtype = (self.size, self.size, 3), np.dtype("u1")
         return replace(previous_state, jit_mode=True, shape=shape, dtype=dtype), AllocationQuery(shape, dtype)
 
     def generate_code(self) -> Callable[..., Any]:
-        """FFCV's question what to run."""
+        """Tells FFCV what to run."""
         views = self.views
 
         def decode(codes: Any, images: Any, metadata: Any, storage: Any) -> Any:
@@ -50,12 +50,12 @@ class LabelDecoder(IntDecoder):
         self.labels = labels
 
     def declare_state_and_memory(self, previous_state: State) -> tuple[State, AllocationQuery]:
-        """FFCV's question what to allocate."""
+        """Tells FFCV what to allocate."""
         dtype = np.dtype("i8")
         return replace(previous_state, jit_mode=True, shape=(), dtype=dtype), AllocationQuery((), dtype)
 
     def generate_code(self) -> Callable[..., Any]:
-        """FFCV's question what to run."""
+        """Tells FFCV what to run."""
         labels = self.labels
 
         def decode(codes: Any, chosen: Any, metadata: Any, storage: Any) -> Any:
@@ -66,15 +66,15 @@ class LabelDecoder(IntDecoder):
 
 
 class EpochThread(EpochIterator):
-    """FFCV's thread with another loop: an error reaches the caller, it ends when asked to, and waits for copies to the GPU."""
+    """FFCV's thread with another loop: errors reach the caller, it ends when asked to, and it waits for copies to the GPU."""
 
     def __init__(self, loader: Any, codes: Any) -> None:
-        self.copied: dict[int, torch.cuda.Event] = {}  # slot -> everything that reads it has been submitted before this
+        self.copied: dict[int, torch.cuda.Event] = {}  # slot -> recorded after everything that reads it
         self.given: int | None = None
         super().__init__(loader, codes)  # starts the thread
 
     def run(self) -> None:
-        """Fills slot after slot until the order or the caller's patience ends. The last thing it hands over is None or an exception."""
+        """Fills slot after slot until the order ends or the caller closes. The last item that it hands over is None or an exception."""
         try:
             for number, codes in enumerate(self.iter_ixes):
                 if self.terminate_event.is_set():
@@ -96,7 +96,7 @@ class EpochThread(EpochIterator):
                 continue
 
     def __next__(self) -> Any:
-        """The next batch; the one before may be overwritten from now on, as soon as the GPU has read it."""
+        """The next batch. From now on the one before may be overwritten, as soon as the GPU has read it."""
         if self.given is not None and torch.cuda.is_available():
             self.copied[self.given] = torch.cuda.Event()
             self.copied[self.given].record()
@@ -109,7 +109,7 @@ class EpochThread(EpochIterator):
         return batch
 
     def close(self) -> None:
-        """Ends the thread and waits for it: at most for the batch it is decoding."""
+        """Ends the thread; waits at most for the batch that it is decoding."""
         self.terminate_event.set()
         if self.is_alive():
             self.join()

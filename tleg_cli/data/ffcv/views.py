@@ -1,6 +1,6 @@
 """How the images of a .beton file become squares: at random and compiled for training, timm's own crop for evaluation.
 
-Import after `ffcv_guard.import_ffcv`.
+Import after `guard.import_ffcv`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tleg_cli.errors import DataError
 if TYPE_CHECKING:
     from tleg_cli.config import DataSection
 
-# coded ids (batch,), the file's bytes, and what to fill: uint8 (batch, size, size, 3). Raises DataError for a damaged image
+# coded ids (batch,), the file's bytes, and the images to fill: uint8 (batch, size, size, 3). Raises DataError for a damaged image
 Views = Callable[[Any, Any, Any], None]
 
 
 def random_views(beton: Beton, rule: CropRule, threads: int) -> Views:
-    """Random resized crops (area average) and flips, all in one compiled function; see ffcv_kernel."""
+    """Random resized crops (area average) and flips, all in one compiled function; see kernel.py."""
     from numba import config
 
     from tleg_cli.data.ffcv.kernel import decode_batch
 
     columns = beton.pointers, beton.sizes, beton.heights, beton.widths, beton.jpeg
     largest = int((beton.heights.astype(np.int64) * beton.widths)[beton.jpeg].max(initial=0)) * 3
-    # one decoded image for each thread; FFCV keeps one for each image of each batch under way
+    # one decoded image for each thread; FFCV itself keeps one for each image of each batch in flight
     scratch = np.empty((config.NUMBA_NUM_THREADS, largest), dtype=np.uint8)
     numbers = rule.numbers()
 
@@ -50,7 +50,7 @@ def centre_views(beton: Beton, rule: CropRule, data: DataSection, threads: int) 
     """FFCV decodes, timm's transform crops and resizes: a score doesn't depend on which loader reads the images."""
     centre = centre_crop(data.image_size, data.crop_pct, data.interpolation)
     numbers = rule.numbers()
-    pool = ThreadPoolExecutor(threads)  # ends with the loader; decoding and resizing give up Python's lock
+    pool = ThreadPoolExecutor(threads)  # ends with the loader; decoding and resizing release Python's lock
 
     def view(code: int, file: Any) -> np.ndarray:
         pixels = decode(beton, file, code & INDEX_MASK)
@@ -71,5 +71,5 @@ def centre_views(beton: Beton, rule: CropRule, data: DataSection, threads: int) 
 
 def _damaged(beton: Beton, sample: int) -> DataError:
     return DataError(
-        f"{beton.path}: image {sample} is damaged; `tleg doctor {beton.path}` lists all of them, `tleg prepare` writes them again"
+        f"{beton.path}: image {sample} is damaged; `tleg doctor {beton.path}` lists all, `tleg prepare --force` writes the file again"
     )
