@@ -64,6 +64,8 @@ class Onlooker:
         self.rates.append(lr)
         self.after_step(step)
 
+    def scoring(self, done: int, batches: int) -> None: ...
+
     def epoch(self, record: dict[str, Any]) -> None:
         self.records.append(record)
 

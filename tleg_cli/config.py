@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -39,6 +40,11 @@ class DataSection(Section):
         True  # turn photographs upright as their EXIF data say; .beton files: when they are written
     )
     workers: int = Field(4, ge=0, le=1024)  # per process
+
+    @field_validator("path")
+    @classmethod
+    def _home(cls, path: str | None) -> str | None:
+        return str(Path(path).expanduser()) if path and path.startswith("~") else path
 
     @field_validator("std")
     @classmethod
@@ -115,6 +121,7 @@ class Recipe(Section):
     ema_decay: float | None = Field(None, gt=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     checkpoint_every: str | None = None  # in addition to each epoch: 500 (steps) or 30m (minutes)
+    log_every: int | None = Field(None, ge=1)  # steps between two step records in metrics.jsonl; null: epochs only
     on_nan: str = (
         "stop"  # skip:N leaves out up to N steps of the run; rollback: weights of the last checkpoint, data goes on
     )

@@ -134,12 +134,12 @@ def test_a_damaged_checkpoint_is_said_and_passed_over_to_the_same_weights(tmp_pa
     assert same(tmp_path / "whole" / "learngene.pt", tmp_path / "damaged" / "learngene.pt")
 
 
-def test_where_no_checkpoint_is_whole_nothing_begins_anew_in_silence(tmp_path, teacher):
+def test_with_damaged_checkpoints_only_nothing_starts_over_silently(tmp_path, teacher):
     with pytest.raises(Preempted):
         train_aux(tiny_config(teacher=teacher), tmp_path, ALONE, stop_at(STEPS + 2))
     for manifest in tmp_path.glob("checkpoints/*/manifest.json"):
         manifest.unlink()
-    with pytest.raises(TlegError, match=r"none of the 2 checkpoints is whole: .*to begin anew"):
+    with pytest.raises(TlegError, match=r"all 2 checkpoints are damaged .*manifest.json is missing.*to start over"):
         train_aux(tiny_config(teacher=teacher), tmp_path, ALONE, Onlooker())
     assert len(list(tmp_path.glob("checkpoints/step-*"))) == 2
 

@@ -30,6 +30,12 @@ CheckpointEvery = Annotated[
         help="Also write a checkpoint every 500 (steps) or 30m (minutes), not only after each epoch.",
     ),
 ]
+LogEvery = Annotated[
+    int | None,
+    typer.Option(
+        "--log-every", min=1, metavar="STEPS", help="Also record loss and rate every so many steps in metrics.jsonl."
+    ),
+]
 Gpus = Annotated[int, typer.Option("--gpus", min=1, metavar="N", help="Processes on this machine, one GPU each.")]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="cuda, cpu, or auto: cuda if there is at least one GPU.")

@@ -34,6 +34,7 @@ class TrainingOptions:
     settings: o.Settings = None
     seed: o.Seed = None
     checkpoint_every: o.CheckpointEvery = None
+    log_every: o.LogEvery = None
     nodes: o.Nodes = 1
     node_rank: o.NodeRank = None
     rdzv_endpoint: o.Endpoint = None

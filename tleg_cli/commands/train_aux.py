@@ -50,6 +50,7 @@ def train_aux(
         aux__allow_bad_teacher=allow_bad_teacher or None,
         seed=options.seed,
         aux__checkpoint_every=options.checkpoint_every,
+        aux__log_every=options.log_every,
     )
     folder = options.out or default_out(preset, "aux")
 

@@ -62,6 +62,7 @@ def train_des(
         descendant__checkpoint_every=options.checkpoint_every,
         descendant__class_map=class_map and str(class_map),
         descendant__fresh_head=fresh_head or None,
+        descendant__log_every=options.log_every,
     )
     depths = parse_depths(depth or config.descendant.depths)
     folder = options.out or default_out(preset, "des" if init is Init.learngene else "des-scratch")

@@ -17,7 +17,7 @@ def train_teacher(
     *,
     options: TrainingOptions,
 ) -> None:
-    """Train an ancestor from scratch, where no pretrained one fits the data.
+    """Train a teacher from scratch, for data that no pretrained one fits.
 
     Writes teacher.safetensors into the run folder, for `tleg train-aux --teacher`.
 
@@ -32,6 +32,7 @@ def train_teacher(
         data__path=options.data,
         seed=options.seed,
         teacher__recipe__checkpoint_every=options.checkpoint_every,
+        teacher__recipe__log_every=options.log_every,
     )
     folder = options.out or default_out(preset, "teacher")
 

@@ -1,4 +1,4 @@
-"""Training as it happens, on rank 0's stderr: a bar where a person looks on, one line an epoch where a file does."""
+"""Training as it happens, on rank 0's stderr: a bar on a terminal; else a line for each epoch and every 30 seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tleg_cli.training.optim import Budget
     from tleg_cli.training.records import EpochRecord
 
-_REFRESH = 0.5  # seconds between two readings of the loss: each waits for the device
+_REFRESH = 0.5  # seconds between two readings of the loss on a terminal: each waits for the device
+_INTERVAL = 30.0  # seconds between two lines without a terminal
 
 
 @dataclass
@@ -29,12 +30,13 @@ class Screen:
     budget: Budget | None = None
     first_step: int = 0
     began: float = 0.0
-    looked: float = 0.0
+    shown: float = 0.0  # when the last step was shown
     best: str = ""
 
     def start(self, budget: Budget, done: int) -> None:
         """A training of `budget` begins, `done` steps of it taken earlier."""
-        self.budget, self.first_step, self.began, self.best = budget, done, time.monotonic(), ""
+        self.budget, self.first_step, self.best = budget, done, ""
+        self.began = self.shown = time.monotonic()
         if self.quiet:
             return
         self.say(
@@ -48,14 +50,29 @@ class Screen:
 
     def step(self, step: int, loss: Tensor, lr: float) -> None:
         """`step` steps are taken."""
-        now = time.monotonic()
-        if self.progress is None or self.budget is None or self.task is None or now - self.looked < _REFRESH:
+        now, budget = time.monotonic(), self.budget
+        if self.quiet or budget is None or not self._is_due(now):
             return
-        self.looked = now
-        speed = (step - self.first_step) * self.budget.global_batch / (now - self.began)
-        epoch = min(step // self.budget.steps_per_epoch + 1, self.budget.epochs)
-        note = f"loss {float(loss):.3f}  {self.best}{_rate(speed)}"
-        self.progress.update(self.task, completed=step, description=f"epoch {epoch}/{self.budget.epochs}", note=note)
+        self.shown = now
+        seconds = (now - self.began) / max(step - self.first_step, 1)  # of one step, scoring included
+        speed = budget.global_batch / max(seconds, 1e-9)
+        if self.progress is not None and self.task is not None:
+            epoch = min(step // budget.steps_per_epoch + 1, budget.epochs)
+            note = f"loss {float(loss):.3f}  {self.best}{_rate(speed)}"
+            self.progress.update(self.task, completed=step, description=f"epoch {epoch}/{budget.epochs}", note=note)
+            return
+        left = _duration(seconds * (budget.steps - step))
+        self.say(f"step {step:,} of {budget.steps:,}  loss {float(loss):.4f}  lr {lr:.3g}  {_rate(speed)}  {left} left")
+
+    def scoring(self, done: int, batches: int) -> None:
+        """`done` of `batches` validation batches are scored."""
+        now = time.monotonic()
+        if not self.quiet and self.progress is None and self._is_due(now):
+            self.shown = now
+            self.say(f"scoring: {done:,} of {batches:,} batches")
+
+    def _is_due(self, now: float) -> bool:
+        return now - self.shown >= (_INTERVAL if self.progress is None else _REFRESH)
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch has ended."""
@@ -89,6 +106,14 @@ def _count(number: int, what: str) -> str:
 
 def _rate(images: float) -> str:
     return f"{images:,.0f} images/s" if images >= 10 else f"{images:.2g} images/s"
+
+
+def _duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def _columns() -> tuple[ProgressColumn, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +21,8 @@ from tleg_cli.files import file_hash, sync, why_not_written
 
 MANIFEST = "manifest.json"
 STATE = "state.json"
-KEEP = 2  # the newest ones, beside the best
+KEEP = 2  # the newest ones, in addition to the best
+_OWN_TEMPORARY = re.compile(r"\.step-[0-9]{8,}(\.old)?\.tmp")
 
 
 @dataclass
@@ -36,8 +39,9 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, *, best: in
     temporary = folder / f".{final.name}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".step-*.tmp"):  # by a run that was killed while it saved
-            shutil.rmtree(left, ignore_errors=True)
+        for left in folder.glob(".step-*.tmp"):  # of a run that was killed while it saved
+            if _OWN_TEMPORARY.fullmatch(left.name) and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir()
         for name, tensors in checkpoint.tensors.items():
             save_file(_storable(tensors), temporary / f"{name}.safetensors")
@@ -94,6 +98,15 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, passed_over
 
 
+def newest_state(folder: Path) -> dict[str, Any] | None:
+    """The plain values of the newest complete checkpoint, without its tensors; None if there is none."""
+    for _, path in sorted(_steps(folder), reverse=True):
+        if check_checkpoint(path) is None:
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                return _load_state(path)
+    return None
+
+
 def check_checkpoint(path: Path) -> str | None:
     """What is wrong with a checkpoint folder, None if it is whole."""
     try:
@@ -104,16 +117,23 @@ def check_checkpoint(path: Path) -> str | None:
         for name, expected in hashes.items():
             if Path(name).name != name or file_hash(path / name) != expected:
                 return f"{name} has changed"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 
 
 def _load(path: Path) -> Checkpoint:
+    state = _load_state(path)
+    return Checkpoint({file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}, state)
+
+
+def _load_state(path: Path) -> dict[str, Any]:
     state = json.loads((path / STATE).read_text())
     if not isinstance(state, dict) or type(state.get("step")) is not int or state["step"] < 0:
-        raise ValueError(f"{STATE} names no step")
-    return Checkpoint({file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}, state)
+        raise ValueError(f"{STATE} holds no step")
+    return state
 
 
 def _storable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

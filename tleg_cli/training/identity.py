@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tleg_cli.config import Config, Recipe
+from tleg_cli.config import AugmentationSection, Config, DataSection, Recipe, Section
 from tleg_cli.errors import ConfigError
 from tleg_cli.models.class_names import differences
 from tleg_cli.training.distributed import World
 
 Identity = dict[str, Any]
-_NO_RESULT = {"checkpoint_every", "on_nan"}  # may change from one start to the next: the weights don't follow from them
+# may change from one start to the next: the weights don't follow from them
+_NO_RESULT = {"checkpoint_every", "log_every", "on_nan"}
 _LATER = ("classes", "images")  # of the data; older records lack them, and images are known only once they are listed
+_SECTIONS: Mapping[str, type[Section]] = {"data": DataSection, "augmentation": AugmentationSection, "recipe": Recipe}
 _NAMES = ("learngene.file",)  # names of files that are known by their content
 
 
@@ -45,23 +47,31 @@ def check_same(path: Path, old: Mapping[str, Any], new: Mapping[str, Any], allow
     allowed: dotted keys, their beginnings or their ends. path: of the run, for the message.
     """
     before, now = _flat(old), _flat(new)
-    changed = [
-        key
-        for key in sorted(set(before) | set(now))
-        if before.get(key) != now.get(key)
-        and not (key.partition(".")[0] in _LATER and (key not in before or key not in now))
-    ]
+    changed = [key for key in sorted(set(before) | set(now)) if not _is_same(key, before, now)]
+    names = [_in_record(name) for name in allowed]
     refused = [
         key
         for key in changed
-        if not any(key == name or f".{key}".endswith(f".{name}") or key.startswith(f"{name}.") for name in allowed)
+        if not any(key == name or f".{key}".endswith(f".{name}") or key.startswith(f"{name}.") for name in names)
     ]
     if refused:
         lines = ", ".join(dict.fromkeys(_change(key, before.get(key), now.get(key)) for key in refused))
         raise ConfigError(
-            f"{path} holds a run with other settings ({lines}); choose another --out, or --allow-changed {refused[0]}"
+            f"{path} holds a run with other settings ({lines}); choose another --out, or accept the change with "
+            + " ".join(f"--allow-changed {key}" for key in refused)
         )
     return changed
+
+
+def _is_same(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Older records lack what later versions added: then the default is what they were made with."""
+    if key in before and key in now:
+        return bool(before[key] == now[key])
+    section, _, name = key.partition(".")
+    if section in _LATER:
+        return True
+    fields = _SECTIONS[section].model_fields if section in _SECTIONS else {}
+    return key in now and name in fields and now[key] == fields[name].get_default(call_default_factory=True)
 
 
 def _change(key: str, before: Any, now: Any) -> str:
@@ -73,6 +83,14 @@ def _change(key: str, before: Any, now: Any) -> str:
     if key.startswith("images.") and key.endswith(".sha256"):
         return f"{key.removesuffix('.sha256')}: other files or labels than when the run began"
     return f"{key}: {before!r} -> {now!r}"
+
+
+def _in_record(key: str) -> str:
+    """`aux.epochs` as run.json has it, `recipe.epochs`: a run folder has one recipe only."""
+    for section in ("aux.", "descendant.", "teacher.recipe."):
+        if key.startswith(section) and key.removeprefix(section).partition(".")[0] in Recipe.model_fields:
+            return f"recipe.{key.removeprefix(section)}"
+    return key
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

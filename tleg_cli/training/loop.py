@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,13 +14,13 @@ from tleg_cli.errors import ConfigError, Preempted
 from tleg_cli.launch.heartbeat import report_activity
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.models.aux_net import AtDepth
-from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate import Scores, evaluate
 from tleg_cli.training.job import Job, Observer
 from tleg_cli.training.on_nan import handle_bad_step
 from tleg_cli.training.optim import budget_of, make_schedule
-from tleg_cli.training.records import EpochRecord
+from tleg_cli.training.records import EpochRecord, StepRecord
 from tleg_cli.training.run import Run
+from tleg_cli.training.run_folder import append_step
 from tleg_cli.training.saving import Training, mean_over_ranks, resume, save
 from tleg_cli.training.signals import Interval, Requests, stop_requests
 from tleg_cli.training.state import State, new_state
@@ -63,6 +64,7 @@ def _train(training: Training, set_rate: Callable[[int], float], ask: Ask) -> No
     while state.step < budget.steps:
         for loss, lr in _steps_of_epoch(training, set_rate):
             training.observer.step(state.step, loss, lr)
+            _log_step(training, loss, lr)
             inside = state.step % budget.steps_per_epoch != 0  # the epoch's end has a checkpoint of its own
             requests = ask(inside and training.run.world.main and training.interval.due(state.step))
             if requests.stop or requests.save:
@@ -72,6 +74,20 @@ def _train(training: Training, set_rate: Callable[[int], float], ask: Ask) -> No
         _finish_epoch(training, ask)
         if state.step < budget.steps and ask(False).stop:
             raise _preempted(training)
+
+
+def _log_step(training: Training, loss: Tensor, lr: float) -> None:
+    """A step record, if one is due: only then is the loss read, for which the device has to finish the step."""
+    state, every = training.state, training.job.recipe.log_every
+    if every is None or state.step % every:
+        return
+    mean = mean_over_ranks(loss, training.run.world)
+    if training.run.world.main and math.isfinite(mean):
+        images = training.budget.global_batch * (state.step - training.epoch_began_at)
+        rate = images / max(state.epoch_seconds - training.epoch_seconds_before, 1e-9)
+        record: StepRecord = {"kind": "step", "step": state.step, "loss": mean, "lr": lr, "images_per_second": rate}
+        training.step_records.append(record)
+        append_step(training.run.folder, record)
 
 
 def _preempted(training: Training) -> Preempted:
@@ -94,6 +110,7 @@ def _steps_of_epoch(training: Training, set_rate: Callable[[int], float]) -> Ite
     job, state, budget = training.job, training.state, training.budget
     epoch, done = divmod(state.step, budget.steps_per_epoch)
     state.replica.train()
+    training.epoch_began_at, training.epoch_seconds_before = state.step, state.epoch_seconds
     with closing(job.train.epoch(epoch, start=done * job.recipe.accumulation)) as batches:
         for _ in range(done, budget.steps_per_epoch):
             began = time.perf_counter()
@@ -121,7 +138,7 @@ def _step(training: Training, batches: Iterator[Batch], lr: float) -> StepResult
 
 def _finish_epoch(training: Training, ask: Ask) -> None:
     """Scores, one record, one checkpoint. Asked to stop meanwhile, it leaves the scores to the next start."""
-    job, state, budget, world = training.job, training.state, training.budget, training.run.world
+    state, budget, world = training.state, training.budget, training.run.world
     record: EpochRecord = {"epoch": state.step // budget.steps_per_epoch, "step": state.step}
     if state.step:
         if state.epoch_steps:
@@ -133,15 +150,15 @@ def _finish_epoch(training: Training, ask: Ask) -> None:
         record["data_wait"] = state.epoch_wait / max(state.epoch_seconds, 1e-9)
     began = time.perf_counter()
     try:
-        scores = _score(job, state.network, world, ask)
+        scores = _score(training, state.network, ask)
         record |= {"top1": scores.top1, "top5": scores.top5, "val_loss": scores.loss}
         if state.ema is not None:
-            scores = _score(job, state.ema.module, world, ask)
+            scores = _score(training, state.ema.module, ask)
             record |= {"ema_top1": scores.top1, "ema_top5": scores.top5, "ema_val_loss": scores.loss}
-        if job.draw is not None:
+        if training.job.draw is not None:
             record["top1_at"] = {
-                format_depth(depth): _score(job, AtDepth(state.network, depth), world, ask).top1
-                for depth in job.draw.scored
+                format_depth(depth): _score(training, AtDepth(state.network, depth), ask).top1
+                for depth in training.job.draw.scored
             }
     except _StopWhileScoring:
         save(training)
@@ -158,13 +175,15 @@ class _StopWhileScoring(Exception):
     """A request to stop that came while scoring."""
 
 
-def _score(job: Job, model: nn.Module, world: World, ask: Ask) -> Scores:
+def _score(training: Training, model: nn.Module, ask: Ask) -> Scores:
     """Of the model on the complete validation split. Raises _StopWhileScoring on every rank alike."""
+    job, world = training.job, training.run.world
     report_activity("scoring")
     on_each_rank = -(-(job.val.samples // world.size) // job.recipe.batch_size)  # some ranks may have a batch more
 
     def interruptible(batches: Iterator[Batch]) -> Iterator[Batch]:
         for number, batch in enumerate(batches):
+            training.observer.scoring(number, job.val.batches)
             yield batch
             report_activity("scoring")
             if number < on_each_rank and ask(False).stop:

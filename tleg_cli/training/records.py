@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypedDict
 
 
@@ -23,6 +25,16 @@ class EpochRecord(TypedDict, total=False):
     ema_top5: float
     ema_val_loss: float
     seconds: float
+
+
+class StepRecord(TypedDict):
+    """One line of metrics.jsonl between two epochs, if log_every asks for it."""
+
+    kind: Literal["step"]
+    step: int
+    loss: float  # of this step, mean over the ranks
+    lr: float
+    images_per_second: float  # since the epoch began or the run was resumed
 
 
 class Summary(TypedDict, total=False):
@@ -52,3 +64,56 @@ class FamilySummary(TypedDict):
     kind: Literal["family"]
     init: str
     descendants: list[Summary]
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+_REQUIRED = {
+    "teacher": ("model", "parameters"),
+    "aux": ("depth", "learngene_parameters"),
+    "descendant": ("depth", "init", "parameters"),
+}
+# what each value of a summary must be, in words, and whether it is
+_RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "kind": ("teacher, aux or descendant", lambda value: _text(value) and value in _REQUIRED),
+    "model": ("a name", _text),
+    "depth": ("a depth", lambda value: _text(value) and re.fullmatch(r"[0-9]{1,4}(:[0-9]{1,4})*", value) is not None),
+    "init": ("learngene or scratch", lambda value: value in ("learngene", "scratch")),
+    "parameters": ("a count", _count),
+    "learngene_parameters": ("a count", _count),
+    "file": ("a file name", lambda value: _text(value) and bool(value)),
+    "sha256": (
+        "hashes by file name",
+        lambda value: isinstance(value, dict) and bool(value) and all(map(_text, value.values())),
+    ),
+    "top1": ("a list of numbers", lambda value: isinstance(value, list) and all(map(_number, value))),
+    "ema_top1": (
+        "a list of numbers",
+        lambda value: isinstance(value, list) and all(one is None or _number(one) for one in value),
+    ),
+    "zero_epoch_top1": ("a number", _number),
+    "final_top1": ("a number", lambda value: value is None or _number(value)),
+    "seconds": ("a number", _number),
+    "plan": ("an object", lambda value: isinstance(value, dict)),
+}
+
+
+def problem_of_summary(content: Mapping[str, Any]) -> str | None:
+    """Why a summary can't be used: a value that is missing or of the wrong type. None if it can; unknown values pass."""
+    for name, (rule, holds) in _RULES.items():
+        if name in content and not holds(content[name]):
+            return f"{name} is {repr(content[name])[:60]}, but it should be {rule}"
+    for name in ("kind", *_REQUIRED.get(str(content.get("kind")), ()), "file", "top1", "final_top1"):
+        if name not in content:
+            return f"{name} is missing"
+    return None

@@ -1,10 +1,10 @@
-"""One training in its folder: `open_run` refuses, locks and resumes; `Run.finish` writes the summary."""
+"""One training in its folder: `open_run` locks it, refuses other runs and resumes; `Run.finish` writes the summary."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,9 +17,11 @@ from tleg_cli.files import file_hash, remove_leftovers, write_text
 from tleg_cli.training.distributed import World, from_main, wait_for_all
 from tleg_cli.training.identity import Identity, check_same
 from tleg_cli.training.job import Observer
+from tleg_cli.training.lock import lock_folder, unlock_folder
 from tleg_cli.training.optim import Budget
 from tleg_cli.training.records import EpochRecord, Summary
-from tleg_cli.training.run_folder import RunFolder, read_json, read_summary, write_summary
+from tleg_cli.training.repair import finished_summary, recorded_identity
+from tleg_cli.training.run_folder import RunFolder, read_summary, write_summary
 
 
 @dataclass
@@ -31,24 +33,27 @@ class Run:
     identity: Identity
     config_yaml: str
     allow_changed: Sequence[str]
+    say: Callable[[str], None]
     summary: Summary | None = None
     budget: Budget | None = None
     began: float = field(default_factory=time.perf_counter)
 
     @property
     def finished(self) -> bool:
-        """Whether the summary of a complete training is in the folder."""
+        """Whether the summary and the results of a complete training are in the folder."""
         return self.summary is not None
 
     def has_begun(self) -> bool:
         """Whether there is a checkpoint or a result in the folder; the same answer on every rank."""
         return bool(from_main(self.world.main and self.folder.has_begun(), self.world))
 
-    def check(self) -> None:
-        """Locks the folder if a run has begun there, and refuses any other run than that one. Nothing is written."""
-        if self.folder.has_begun():  # otherwise there is nothing to lose
-            self.folder.lock()
-            check_same(self.folder.path, read_json(self.folder.record), self.identity, self.allow_changed)
+    def check(self) -> list[str]:
+        """Locks the folder and refuses any other run than the one that began there; returns the keys that may differ and do."""
+        if not self.folder.has_begun():  # then there is nothing to lose
+            return []
+        lock_folder(self.folder.path)
+        before = recorded_identity(self.folder, self.say)
+        return check_same(self.folder.path, before, self.identity, self.allow_changed)
 
     def begin(self, budget: Budget, images: Mapping[str, SplitRecord] | None = None) -> None:
         """Records what the run is and how many steps it takes: not before, so that a refused training leaves no folder.
@@ -58,14 +63,17 @@ class Run:
         self.budget = budget
         if images:
             self.identity = {**self.identity, "images": dict(images)}
-        if not self.world.main:
-            return
-        self.folder.lock()
-        remove_leftovers(self.folder.path)
-        self.check()
-        write_text(self.folder.record, json.dumps(self.identity, indent=1) + "\n")
-        write_text(self.folder.config, self.config_yaml)
-        write_text(self.folder.plan, json.dumps(self._plan(), indent=1) + "\n")
+        if self.world.main:
+            lock_folder(self.folder.path)
+            remove_leftovers(self.folder.path)
+            self.check()
+            self.describe(self.folder)
+
+    def describe(self, folder: RunFolder) -> None:
+        """Writes what the run is into a folder: its own, or the one that takes its place."""
+        write_text(folder.record, json.dumps(self.identity, indent=1) + "\n")
+        write_text(folder.config, self.config_yaml)
+        write_text(folder.plan, json.dumps(self._plan(), indent=1) + "\n")
 
     def finish(self, history: Sequence[EpochRecord], **result: Any) -> Summary:
         """Writes and returns the summary, on every rank the same. result: what the training made; `file` names its result."""
@@ -96,17 +104,16 @@ def open_run(
     identity: what decides the result; a run that began in `out` must have the same one. allow_changed: dotted keys, or
     their beginnings, that may differ. Raises ConfigError with every difference, TlegError if another process runs there.
     """
-    run = Run(RunFolder(out), world, identity, dump_yaml(config), allow_changed)
+    run = Run(RunFolder(out), world, identity, dump_yaml(config), allow_changed, observer.say)
     try:
+        found = None
         if world.main:
-            run.check()
-        found = read_summary(run.folder.summary) if world.main else None
+            changed = run.check()
+            found = finished_summary(run.folder, identity, changed, observer.say)
         run.summary = cast(Summary | None, from_main(found, world))
-        if run.finished:
-            observer.say(f"{out} is finished already")
         yield run
     finally:
-        run.folder.unlock()
+        unlock_folder(out)
 
 
 def result_hashes(folder: Path, file: str) -> dict[str, str]:

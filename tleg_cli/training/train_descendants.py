@@ -29,7 +29,6 @@ from tleg_cli.models.descendant import (
 from tleg_cli.models.model_file import write_model
 from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate import check_recipe
-from tleg_cli.training.family import family_of
 from tleg_cli.training.identity import identity
 from tleg_cli.training.job import Data, Observer, open_data
 from tleg_cli.training.loop import train
@@ -37,7 +36,7 @@ from tleg_cli.training.losses import label_loss
 from tleg_cli.training.provenance import provenance, scores_of
 from tleg_cli.training.records import FamilySummary, Summary
 from tleg_cli.training.run import open_run
-from tleg_cli.training.run_folder import write_summary
+from tleg_cli.training.run_folder import read_json, read_summary, write_summary
 from tleg_cli.training.state import State
 from tleg_cli.training.task import check_fits, resolve
 
@@ -75,7 +74,7 @@ def train_descendants(
     with open_data(config, world) as data:
         origin = _origin(config, learngene_file, data, observer, scratch=scratch)
         trained = [_train_descendant(origin, depth, data, out, observer, allow_changed) for depth in depths]
-    family = family_of(out, trained, origin.init, origin.source)
+    family = _family(out, trained, origin)
     if world.main:
         write_summary(out / "summary.json", family)
     return family
@@ -157,3 +156,24 @@ def _write_models(state: State, origin: Origin, depth: Depth, data: Data, folder
     write_model(folder / RESULT, state.network.state_dict(), card)
     if state.ema is not None:
         write_model(folder / "model_ema.safetensors", state.ema.module.state_dict(), card)
+
+
+def _family(out: Path, trained: Sequence[Summary], origin: Origin) -> FamilySummary:
+    """The summary of `out`: the descendants that were just trained, and finished ones of earlier commands, by depth."""
+    found = {one["depth"]: one for one in trained}
+    for folder in sorted(out.glob("depth-*")):
+        one = _finished_earlier(folder, origin)
+        if one is not None:
+            found.setdefault(one["depth"], one)
+    order = sorted(found, key=lambda depth: [int(blocks) for blocks in depth.split(":")])
+    return {"kind": "family", "init": origin.init, "descendants": [found[depth] for depth in order]}
+
+
+def _finished_earlier(folder: Path, origin: Origin) -> Summary | None:
+    """The summary of a finished descendant of the same init and learngene."""
+    summary = read_summary(folder / "summary.json")
+    if summary is None or summary["kind"] != "descendant" or summary["init"] != origin.init:
+        return None
+    learngene = read_json(folder / "run.json").get("learngene")
+    sha256 = learngene.get("sha256") if isinstance(learngene, dict) else None
+    return summary if sha256 == origin.source.get("sha256") else None

@@ -20,7 +20,7 @@ from tleg_cli.models.descendant import descendant_folder
 from tleg_cli.models.model_file import network_of, read_card, read_weights
 from tleg_cli.training.checkpoint import STATE, check_checkpoint
 from tleg_cli.training.health import bad_files
-from tleg_cli.training.run_folder import is_running
+from tleg_cli.training.lock import is_running
 
 INTACT, BROKEN, NOTE = "intact", "broken", "note"
 _CONTINUE = "not finished; run the same command again to continue"
