@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.data.conftest import write_folder
 from tests.tiny import as_options
@@ -150,10 +151,22 @@ def test_a_teacher_of_other_classes_is_refused(tleg, made, tmp_path):
 
 def test_nothing_is_overwritten_without_force(tleg, made, tmp_path):
     assert tleg("expand", made.learngene, "--depth", 2, "--out", tmp_path).code == 0
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    refused(tleg("expand", made.learngene, "--depth", 2, "--out", tmp_path), "--force")
-    assert before == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    (grown,) = tmp_path.glob("*.safetensors")
+    before = load_file(grown)
+    assert tleg("expand", made.learngene, "--depth", "2,3", "--out", tmp_path).code == 0  # as after a kill
+    assert all(torch.equal(value, before[name]) for name, value in load_file(grown).items())
+    for other in (b"hello", (grown.parent / grown.name.replace("02", "03")).read_bytes()):
+        grown.write_bytes(other)
+        refused(tleg("expand", made.learngene, "--depth", "4,2", "--out", tmp_path), "--force")
+        assert grown.read_bytes() == other
+        assert len(list(tmp_path.iterdir())) == 2
     assert tleg("expand", made.learngene, "--depth", 2, "--out", tmp_path, "--force").code == 0
+
+
+def test_a_folder_may_have_a_dot_in_its_name(tleg, made, tmp_path):
+    assert tleg("expand", made.learngene, "--depth", 2, "--out", tmp_path / "v1.5").code == 0
+    assert len(list((tmp_path / "v1.5").iterdir())) == 1
+    refused(tleg("expand", made.learngene, "--depth", 2, "--out", tmp_path / "x.pth"), ".safetensors")
 
 
 def test_an_unwritable_place_is_one_line(tleg, made):

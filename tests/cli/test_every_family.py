@@ -64,6 +64,7 @@ def test_a_family_from_train_aux_to_evaluate(
         f"aux.depth={depth}",
         "--teacher",
         teacher,
+        "--allow-bad-teacher",
         "--out",
         tmp_path / "aux",
     )

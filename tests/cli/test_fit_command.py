@@ -55,7 +55,7 @@ def test_a_table_for_people_and_no_file_replaced(tleg, tmp_path):
     assert (done.code, done.err) == (0, "")
     assert "of random layers" in done.out
     again = tleg("fit", path, tmp_path / "gene.pt")
-    assert (again.code, "there already" in again.err) == (1, True)
+    assert (again.code, "exists already" in again.err) == (1, True)
     assert tleg("fit", path, tmp_path / "gene.pt", "--force").code == 0
 
 

@@ -19,7 +19,7 @@ def expand(
     ] = None,
     step: o.Step = None,
     positions: o.Positions = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     json: o.Json = False,
 ) -> None:
     """Grow networks of any depth from a learngene; timm loads what this writes.

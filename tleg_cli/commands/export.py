@@ -12,7 +12,7 @@ def export(
     learngene: Annotated[Path, typer.Argument(help="A learngene.pt or learngene.safetensors.")],
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     format: Annotated[str, typer.Option("--format", help="reference: a checkpoint of the published reference code.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: o.Json = False,
 ) -> None:
     """Write a learngene as another program reads it.
@@ -31,7 +31,7 @@ def export(
     if format != "reference":
         raise ConfigError(f"--format {format!r} is unknown; write --format reference")
     if out.exists() and not force:
-        raise TlegError(f"{out} is there already; choose another name, or replace it with --force")
+        raise TlegError(f"{out} exists already; choose another name, or replace it with --force")
     gene = read_learngene(learngene, plugin_manager.bases())
     write_reference(gene, out)
     facts = {"file": str(out), "format": format, "backbone": gene.metadata.backbone, "parameters": gene.parameters()}

@@ -22,7 +22,7 @@ def fit(
         typer.Option("--option", metavar="KEY=VALUE", help="What shapes don't say of a backbone, as in num_heads=4."),
     ] = None,
     weights: o.WeightSet = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace a learngene that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: o.Json = False,
 ) -> None:
     """Find the learngene nearest to a trained network: least squares over its layers, in seconds and without data.
@@ -42,7 +42,7 @@ def fit(
     from tleg_cli.weights.read_header import read_header
 
     if learngene.exists() and not force:
-        raise TlegError(f"{learngene} is there already; choose another name, or replace it with --force")
+        raise TlegError(f"{learngene} exists already; choose another name, or replace it with --force")
     chosen = get_basis(basis, plugin_manager.bases())
     fitted = fit_file(checkpoint, chosen, backbone, option_values(option or ()), weights)
     if choice := read_header(checkpoint, weights).choice():

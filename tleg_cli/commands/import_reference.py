@@ -16,7 +16,7 @@ def import_reference(
     ] = None,
     depth: Annotated[int, typer.Option("--depth", min=1, max=1000, help="Of its aux net; the file doesn't say.")] = 12,
     heads: Annotated[int | None, typer.Option("--heads", min=1, help="Of a `vit`. Default: width / 64.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a learngene that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: o.Json = False,
 ) -> None:
     """Make a learngene of a checkpoint that the published reference code of TLEG wrote.
@@ -33,7 +33,7 @@ def import_reference(
     from tleg_cli.report.output import print_facts, print_json
 
     if learngene.exists() and not force:
-        raise TlegError(f"{learngene} is there already; choose another name, or replace it with --force")
+        raise TlegError(f"{learngene} exists already; choose another name, or replace it with --force")
     gene = read_reference(reference, backbone, depth, heads)
     write_learngene(gene, learngene)
     metadata = gene.metadata

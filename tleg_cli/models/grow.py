@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tleg_cli.errors import ConfigError, TlegError
+import torch
+
+from tleg_cli.errors import ConfigError, FileFormatError, TlegError
 from tleg_cli.files import file_hash
 from tleg_cli.learngene.depths import Depth, format_depth
+from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.gene import Learngene
 from tleg_cli.models.descendant import descendant_card, descendant_folder, expanded_model, full_depth
-from tleg_cli.models.model_file import write_model
+from tleg_cli.models.model_file import read_card, read_weights, write_model
 
 SUFFIX = ".safetensors"
+_OTHER_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".onnx")  # any other is part of a folder's name, as in runs/v1.5
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,29 @@ def grow(
 ) -> list[Grown]:
     """Writes one network for each depth: into `out`, or next to `source`, the learngene's file.
 
-    Raises TlegError for a file that is there already (unless `force`), before any is written.
+    A file that holds the same network already is no obstacle: a call that was killed can be repeated. Raises TlegError for
+    any other file that exists (unless `force`), before anything is written.
     """
     files = _files(depths, source, out)
-    there = [file for file in files if file.exists()]
-    if there and not force:
-        raise TlegError(f"{there[0]} is there already; choose another --out, or replace it with --force")
     origin = {"file": source.name, "sha256": file_hash(source)}
+    for file, depth in zip(files, depths, strict=True):
+        if file.exists() and not force and not _holds(file, learngene, depth):
+            raise TlegError(f"{file} exists already; choose another --out, or replace it with --force")
     return [_grow_one(learngene, depth, file, origin) for depth, file in zip(depths, files, strict=True)]
 
 
+def _holds(file: Path, learngene: Learngene, depth: Depth) -> bool:
+    """Whether a file has the very weights of the learngene at this depth."""
+    try:
+        found = read_weights(file) if read_card(file) is not None else {}
+    except FileFormatError:
+        return False
+    grown = expand(learngene, full_depth(learngene, depth))
+    return found.keys() == grown.keys() and all(torch.equal(found[name], value) for name, value in grown.items())
+
+
 def _files(depths: Sequence[Depth], source: Path, out: Path | None) -> list[Path]:
-    if out is not None and out.suffix and not out.is_dir():
+    if out is not None and out.suffix in (SUFFIX, *_OTHER_SUFFIXES) and not out.is_dir():
         if out.suffix != SUFFIX:
             raise ConfigError(f"--out {out}: networks are written as {SUFFIX}; give such a file, or a folder")
         if len(depths) > 1:
