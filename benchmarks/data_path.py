@@ -88,9 +88,9 @@ def main(images: int = 384, workers: int = 2) -> None:
             "timm, crop + flip": timm_epoch(folder, config, workers, whole=False),
             "FFCV, crop + flip, 256 px": ffcv_epoch(small, config, workers, whole=False),
             "FFCV, crop + flip, 500 px": ffcv_epoch(full, config, workers, whole=False),
-            "timm, whole recipe": timm_epoch(folder, config, workers, whole=True),
-            "FFCV, whole recipe, 256 px": ffcv_epoch(small, config, workers, whole=True),
-            "FFCV, whole recipe, 500 px": ffcv_epoch(full, config, workers, whole=True),
+            "timm, complete recipe": timm_epoch(folder, config, workers, whole=True),
+            "FFCV, complete recipe, 256 px": ffcv_epoch(small, config, workers, whole=True),
+            "FFCV, complete recipe, 500 px": ffcv_epoch(full, config, workers, whole=True),
         }
         for epoch in paths.values():
             images_per_second(epoch, 0)  # workers start, code is compiled
@@ -106,7 +106,7 @@ def _show(speeds: dict[str, list[float]], workers: int) -> None:
     print(f"{workers} workers, {torch.get_num_threads()} torch threads, medians of {ROUNDS} rounds, images/s")
     for title, found in speeds.items():
         print(f"{title:<28} {middle[title]:>7,.0f}   ({min(found):,.0f} - {max(found):,.0f})")
-    for what in ("crop + flip", "whole recipe"):
+    for what in ("crop + flip", "complete recipe"):
         for size in (256, 500):
             ratio = middle[f"FFCV, {what}, {size} px"] / middle[f"timm, {what}"]
             print(f"{what}, {size} px: {ratio:.2f} times timm's")

@@ -21,7 +21,7 @@ def table(summaries: Sequence[dict]) -> list[str]:
     """One row for each depth."""
     families = [{one["depth"]: one for one in summary["descendants"]} for summary in summaries]
     lines = [
-        "| depth | untrained | after 1 epoch | after 10 epochs | from scratch, 1 epoch | from scratch, 10 epochs |",
+        "| depth | with no further training | after 1 epoch | after 10 epochs | from scratch, 1 epoch | from scratch, 10 epochs |",
         "|---:|---:|---:|---:|---:|---:|",
     ]
     for depth in families[0]:
