@@ -55,6 +55,8 @@ def test_the_reference_is_the_geometric_mean_stage_by_stage(depths, reference):
     assert reference_depth(depths) == reference
 
 
-def test_mean_blocks():
-    assert DepthDraw(RANGE, shares_of("uniform", RANGE), 0).mean_blocks() == pytest.approx(7.5)
-    assert DepthDraw(((2, 2), (2, 6)), (1.0, 1.0), 0).mean_blocks() == pytest.approx(6)
+def test_an_average_step_weighs_each_depth_by_its_share():
+    blocks = [depth for (depth,) in RANGE]
+    assert DepthDraw(RANGE, shares_of("uniform", RANGE), 0).mean(blocks) == pytest.approx(7.5)
+    shallow = DepthDraw(RANGE, shares_of("shallow", RANGE), 0).mean(blocks)
+    assert shallow == pytest.approx(10 / sum(1 / depth for depth in blocks))

@@ -100,9 +100,14 @@ def descendant_plan(setup: Setup, depth: Depth) -> TrainingPlan:
 
 
 def aux_plan(setup: Setup, teacher: TrainingPlan) -> TrainingPlan:
-    """The aux net. Its parameters are the learngene's: `rank` times one block of each stage, and what all depths share."""
-    recipe, depth = setup.config.aux, setup.task.depth
+    """The aux net. Its parameters are the learngene's: `rank` times one block of each stage, and what all depths share.
+
+    Trained at several depths, it needs the memory of the deepest and the multiply-adds of an average step.
+    """
+    recipe, draw = setup.config.aux, setup.task.draw
+    depth = max(draw.depths, key=sum) if draw else setup.task.depth
     cost = setup.cost(depth, recipe)
+    macs_each = draw.mean([setup.cost(one, recipe).macs for one in draw.depths]) if draw else cost.macs
     one_each = _one_block_each(setup)
     blocks = sum(size * count for size, count in zip(one_each, depth, strict=True))
     learngene = cost.parameters - blocks + setup.task.basis.rank * sum(one_each)
@@ -114,11 +119,13 @@ def aux_plan(setup: Setup, teacher: TrainingPlan) -> TrainingPlan:
         + cost.kept
         + recipe.batch_size * cost.kept_per_image
     )
-    name = format_depth(depth)
     network: TrainingPlan = {
-        "network": f"aux net {name}", "depth": name, "parameters": learngene, "macs": cost.macs
-    }  # fmt: skip
-    macs = _PASSES * cost.macs + teacher["macs"]
+        "network": f"aux net {recipe.depth}",
+        "depth": recipe.depth,
+        "parameters": learngene,
+        "macs": round(macs_each),
+    }
+    macs = round(_PASSES * macs_each + teacher["macs"])
     return with_training(network, setup, recipe, trained=learngene, macs_of_an_image=macs, memory=memory)
 
 

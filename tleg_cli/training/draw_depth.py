@@ -35,9 +35,9 @@ class DepthDraw:
         """Every depth at which the network is trained or scored."""
         return tuple(dict.fromkeys((*self.depths, *self.scored)))
 
-    def mean_blocks(self) -> float:
-        """Blocks of an average step, over all stages."""
-        return sum(share * sum(depth) for share, depth in zip(self.shares, self.depths, strict=True)) / sum(self.shares)
+    def mean(self, costs: Sequence[float]) -> float:
+        """The cost of an average step. costs: of each of `depths`, in their order."""
+        return sum(share * cost for share, cost in zip(self.shares, costs, strict=True)) / sum(self.shares)
 
 
 def shares_of(rule: str, depths: Sequence[Depth]) -> tuple[float, ...]:
