@@ -118,13 +118,16 @@ def odd_tensors() -> dict[str, torch.Tensor]:
         "meta": dense.to("meta"),
         "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
         "conjugated": torch.ones(2, dtype=torch.complex64).conj(),
+        "bits": torch.empty(4, dtype=torch.bits8),
+        "long": torch.ones(1),
     }
 
 
 @pytest.mark.parametrize("kind", odd_tensors())
 @pytest.mark.filterwarnings("ignore")
 def test_tensors_without_plain_values_are_named(tmp_path, kind):
-    torch.save({"fine": torch.ones(1), "the.odd.one": odd_tensors()[kind]}, tmp_path / "x.pth")
+    name = "the.odd.one" + "x" * (2000 if kind == "long" else 0)
+    torch.save({"fine": torch.ones(1), name: odd_tensors()[kind]}, tmp_path / "x.pth")
     message = refused(tmp_path / "x.pth")
     assert "the.odd.one" in message or "more than tensors" in message
 

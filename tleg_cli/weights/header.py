@@ -11,6 +11,7 @@ from tleg_cli.errors import FileFormatError
 
 LEARNGENE_FORMAT = "tleg-learngene"  # the value of `format` in a learngene file
 MAX_TENSORS = 50_000  # ten times what the largest published networks have
+MAX_NAME_CHARACTERS = 1000
 MAX_DIMENSIONS = 25  # torch prints and copies no more
 MAX_PLAIN_VALUES = 200_000  # ImageNet-21k has 21,841 class names
 _SPARE_BYTES = 64 << 20
@@ -91,6 +92,10 @@ def check_names(names: Mapping[str, Any]) -> None:
     for name in names:
         if not _is_unicode(name):
             raise ValueError(f"the tensor name {ascii(name)[:80]} is not valid Unicode")
+        if len(name) > MAX_NAME_CHARACTERS:
+            raise ValueError(
+                f"the tensor name {name[:40]!r}... has {len(name):,} characters; at most {MAX_NAME_CHARACTERS:,} are read"
+            )
 
 
 def unreadable(path: Any, container: str, reason: str) -> FileFormatError:

@@ -16,6 +16,11 @@ _DTYPES = {
     "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128",
     "UntypedStorage": "uint8",
 }  # fmt: skip
+_FURTHER_DTYPES = {f"float8_{kind}" for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0fnu")} | {
+    "uint16",
+    "uint32",
+    "uint64",
+}
 _ODD_KINDS = {
     "_rebuild_sparse_tensor": "sparse",
     "_rebuild_sparse_csr_tensor": "sparse",
@@ -105,6 +110,8 @@ def _view(arguments: tuple[Any, ...], *, typed: bool) -> StoredTensor | str | No
     elements = storage.arguments[4]
     if typed:
         dtype = str(getattr(arguments[6], "name", "")).removeprefix("torch.")
+        if dtype not in _FURTHER_DTYPES and dtype not in _DTYPES.values():
+            return f"of dtype {dtype[:40] or 'none'}, which can't be computed with"
         elements, size = elements * size // item_size(dtype), item_size(dtype)
     last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
     if math.prod(shape) and last >= elements:
