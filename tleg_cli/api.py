@@ -166,7 +166,7 @@ def inspect(
     from tleg_cli.inspect.overview import InspectOptions
 
     other = None if against is None else Path(against)
-    return inspect_file(Path(file), InspectOptions(depths, None if shapes_only else tuple(bases), other))
+    return dict(inspect_file(Path(file), InspectOptions(depths, None if shapes_only else tuple(bases), other)))
 
 
 def _one_depth(depth: int | str | Depth) -> Depth:

@@ -171,6 +171,9 @@ def test_which_weights_of_a_checkpoint_are_shown(tleg, tmp_path):
         shapes = tleg("inspect", tmp_path / "last.pth.tar", *options, "--shapes", "--json").json()["files"][0]
         assert shapes["weights"] == found["weights"]
         assert found["weights"]["note"] in tleg("inspect", tmp_path / "last.pth.tar", *options).out
+        against = ("--against", tmp_path / "last.pth.tar", "--json")
+        moved = tleg("inspect", tmp_path / "last.pth.tar", *options, *against).json()["files"][0]["against"]["overall"]
+        assert moved["drift"] == 0
     refused = tleg("inspect", tmp_path / "last.pth.tar", "--weights", "best")
     assert (refused.code, refused.err.count("\n")) == (1, 1)
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tleg_cli.inspect.document import Against
 from tleg_cli.inspect.linearity import finite
 from tleg_cli.inspect.network_tensors import NetworkTensor, open_file
 from tleg_cli.learngene.basis import Basis, get_basis
@@ -47,12 +48,12 @@ class Change:
         }
 
 
-def drift(here: Path, there: Path) -> dict[str, Any]:
-    """The `against` part of the document.
+def drift(here: Path, there: Path, weights: str = "auto") -> Against:
+    """The `against` part of the document. weights: auto, raw or ema, of `here`; of `there`, raw only if that is asked for.
 
     Raises FileFormatError for a file that can't be read, ConfigError for depths that don't go together.
     """
-    with open_file(here) as one, open_file(there) as other:
+    with open_file(here, weights) as one, open_file(there, "raw" if weights == "raw" else "auto") as other:
         depth = one.network_depth() or other.network_depth()
         ours, theirs = one.entries(depth), other.entries(depth)
         both = [name for name in ours if name in theirs and ours[name].shape == theirs[name].shape]

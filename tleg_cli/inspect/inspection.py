@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from tleg_cli.inspect.document import FileEntry, Inspection
 from tleg_cli.inspect.layout import layout_of
 from tleg_cli.inspect.overview import InspectOptions, overview
 from tleg_cli.weights.read_header import read_header
@@ -17,7 +17,7 @@ SCHEMA = "tleg-inspect"
 SCHEMA_VERSION = 1
 
 
-def inspect_files(paths: Sequence[Path], options: InspectOptions) -> dict[str, Any]:
+def inspect_files(paths: Sequence[Path], options: InspectOptions) -> Inspection:
     """The document: `{"schema": .., "schema_version": .., "files": [..]}`, every value valid JSON."""
     return {
         "schema": SCHEMA,
@@ -26,7 +26,7 @@ def inspect_files(paths: Sequence[Path], options: InspectOptions) -> dict[str, A
     }
 
 
-def inspect_file(path: Path, options: InspectOptions) -> dict[str, Any]:
+def inspect_file(path: Path, options: InspectOptions) -> FileEntry:
     """One file. Raises FileFormatError if it can't be read, ConfigError for depths that it can't have."""
     if options.bases is None:
         return overview(layout_of(path, read_header(path, options.weights)), options.depths)
@@ -36,5 +36,5 @@ def inspect_file(path: Path, options: InspectOptions) -> dict[str, Any]:
     if options.against is not None:
         from tleg_cli.inspect.against import drift
 
-        document["against"] = drift(path, options.against)
+        document["against"] = drift(path, options.against, options.weights)
     return document

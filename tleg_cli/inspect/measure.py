@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from tleg_cli import plugin_manager
+from tleg_cli.inspect.document import FileEntry, Linearity, ModuleEntry, StackEntry, StageEntry, TensorEntry, Theta
 from tleg_cli.inspect.layout import FileLayout, Row, layout_of
 from tleg_cli.inspect.linearity import USUAL_BASES, finite, linearity
 from tleg_cli.inspect.overview import InspectOptions, overview
@@ -33,7 +34,7 @@ class Measured:
     grams: Mapping[str, Gram]
 
 
-def measured_file(path: Path, options: InspectOptions) -> dict[str, Any]:
+def measured_file(path: Path, options: InspectOptions) -> FileEntry:
     """overview() of one file with everything that its numbers say."""
     bases = [get_basis(name, plugin_manager.bases()) for name in options.bases or USUAL_BASES]
     with open_weights(path, options.weights) as (header, get):
@@ -85,41 +86,48 @@ def slice_of(get: Get, row: Row) -> Tensor:
     return get(row.key) if row.index is None else get(row.key)[row.index]
 
 
-def _add(document: dict[str, Any], layout: FileLayout, measured: Measured, bases: Sequence[Basis]) -> None:
-    for entry in document["tensors"]:
-        entry |= {key: finite(value) for key, value in asdict(measured.statistics[entry["name"]]).items()}
+def _add(document: FileEntry, layout: FileLayout, measured: Measured, bases: Sequence[Basis]) -> None:
+    for tensor in document["tensors"]:
+        values = {key: finite(value) for key, value in asdict(measured.statistics[tensor["name"]]).items()}
+        tensor.update(cast(TensorEntry, values))
     document["nan"] = sum(one.nan for one in measured.statistics.values())
     document["inf"] = sum(one.inf for one in measured.statistics.values())
-    for entry in document["stacks"]:
-        entry |= across_layers(layout, measured.grams.get(entry["name"]), bases)
-    modules: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for entry in document["stacks"]:
-        modules[entry["stage"], entry["module"]].append(entry)
-    document["modules"] = [
-        {
-            "stage": stage,
-            "module": module,
-            "tensors": len(stacks),
-            "measured": sum(stack["name"] in measured.grams for stack in stacks),
-            "parameters": _sum(stacks, "parameters"),
-        }
-        | across_layers(layout, _together(measured.grams, stacks), bases)
-        for (stage, module), stacks in modules.items()
-    ]
-    document["overall"] = [
-        {"stage": stage}
-        | across_layers(
-            layout, _together(measured.grams, [one for one in document["stacks"] if one["stage"] == stage]), bases
+    for stack in document["stacks"]:
+        stack["theta"], stack["linearity"] = across_layers(layout, measured.grams.get(stack["name"]), bases)
+    document["modules"] = _modules(document, layout, measured, bases)
+    document["overall"] = [_stage(document, layout, measured, bases, stage) for stage in layout.stages]
+
+
+def _modules(document: FileEntry, layout: FileLayout, measured: Measured, bases: Sequence[Basis]) -> list[ModuleEntry]:
+    modules: dict[tuple[str, str], list[StackEntry]] = defaultdict(list)
+    for stack in document["stacks"]:
+        modules[stack["stage"], stack["module"]].append(stack)
+    entries: list[ModuleEntry] = []
+    for (stage, module), stacks in modules.items():
+        theta, found = across_layers(layout, _together(measured.grams, stacks), bases)
+        entries.append(
+            {
+                "stage": stage,
+                "module": module,
+                "tensors": len(stacks),
+                "measured": sum(stack["name"] in measured.grams for stack in stacks),
+                "parameters": sum(stack["parameters"] for stack in stacks),
+                "theta": theta,
+                "linearity": found,
+            }
         )
-        for stage in layout.stages
-    ]
+    return entries
 
 
-def _sum(entries: Iterable[Mapping[str, Any]], key: str) -> int:
-    return sum(int(entry[key]) for entry in entries)
+def _stage(
+    document: FileEntry, layout: FileLayout, measured: Measured, bases: Sequence[Basis], stage: str
+) -> StageEntry:
+    own = [stack for stack in document["stacks"] if stack["stage"] == stage]
+    theta, found = across_layers(layout, _together(measured.grams, own), bases)
+    return {"stage": stage, "theta": theta, "linearity": found}
 
 
-def _together(grams: Mapping[str, Gram], stacks: Iterable[Mapping[str, Any]]) -> Gram | None:
+def _together(grams: Mapping[str, Gram], stacks: Iterable[StackEntry]) -> Gram | None:
     """The Gram of several stacks side by side is the sum of theirs."""
     total: Gram | None = None
     for stack in stacks:
@@ -129,18 +137,18 @@ def _together(grams: Mapping[str, Gram], stacks: Iterable[Mapping[str, Any]]) ->
     return total
 
 
-def across_layers(layout: FileLayout, of: Gram | None, bases: Sequence[Basis]) -> dict[str, Any]:
-    """`theta` of a learngene; of a network, the theta that a linear fit gives, and its `linearity`."""
+def across_layers(layout: FileLayout, of: Gram | None, bases: Sequence[Basis]) -> tuple[Theta | None, Linearity | None]:
+    """A learngene's own theta; of a network, the theta that a linear fit gives, and its linearity."""
     if of is None:
-        return {"theta": None, "linearity": None}
+        return None, None
     if layout.is_learngene:
-        return {"theta": _theta(str(layout.basis), of.products(), fitted=False), "linearity": None}
+        return _theta(str(layout.basis), of.products(), fitted=False), None
     linear = get_basis("linear")
     fitted = _theta("linear", theta_products(of, linear.matrix(of.layers)), fitted=True) if of.layers > 1 else None
-    return {"theta": fitted, "linearity": linearity(of, bases)}
+    return fitted, linearity(of, bases)
 
 
-def _theta(basis: str, products: Tensor, *, fitted: bool) -> dict[str, Any]:
+def _theta(basis: str, products: Tensor, *, fitted: bool) -> Theta:
     """products: (rank, rank) inner products of the thetas. ratio and cosine: of theta_A to theta_B, linear basis only."""
     norms = products.diagonal().clamp(min=0).sqrt()
     ratio = cosine = None

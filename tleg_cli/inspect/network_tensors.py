@@ -65,9 +65,9 @@ class OpenedFile:
 
 
 @contextlib.contextmanager
-def open_file(path: Path) -> Iterator[OpenedFile]:
+def open_file(path: Path, which: str = "auto") -> Iterator[OpenedFile]:
     """Raises FileFormatError for a file that can't be read."""
-    with open_weights(path) as (header, get):
+    with open_weights(path, which) as (header, get):
         yield OpenedFile(layout_of(path, header), get)
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from tleg_cli.inspect.document import FileEntry, ParameterCounts, Produced, ProducedNetwork, TensorEntry
 from tleg_cli.inspect.layout import FileLayout, Row
 from tleg_cli.learngene.depths import complete_depth, format_depth, parse_depths
 
@@ -28,7 +28,7 @@ class InspectOptions:
     weights: str = "auto"
 
 
-def overview(layout: FileLayout, depths: str | None) -> dict[str, Any]:
+def overview(layout: FileLayout, depths: str | None) -> FileEntry:
     """What the header alone says; the measured values of measure.py have the same places."""
     facts = layout.facts
     return {
@@ -67,7 +67,7 @@ def overview(layout: FileLayout, depths: str | None) -> dict[str, Any]:
     }
 
 
-def _tensor(row: Row) -> dict[str, Any]:
+def _tensor(row: Row) -> TensorEntry:
     return {
         "name": row.name,
         "stack": row.stack,
@@ -80,7 +80,7 @@ def _tensor(row: Row) -> dict[str, Any]:
     }
 
 
-def _parameters(rows: Sequence[Row]) -> dict[str, int]:
+def _parameters(rows: Sequence[Row]) -> ParameterCounts:
     """stored = repeated + shared; buffers are in the file too, but nothing trains them."""
     parameters = [row for row in rows if row.is_parameter]
     repeated = sum(row.info.numel for row in parameters if row.stack)
@@ -89,7 +89,7 @@ def _parameters(rows: Sequence[Row]) -> dict[str, int]:
     return {"stored": stored, "repeated": repeated, "shared": stored - repeated, "buffers": buffers}
 
 
-def produced(layout: FileLayout, depths: str | None) -> dict[str, Any] | None:
+def produced(layout: FileLayout, depths: str | None) -> Produced | None:
     """Parameters of the networks of `depths`, against those of the learngene that holds them all.
 
     A network is counted as the linear learngene that `tleg fit` would make of it. None without repeated blocks.
@@ -106,7 +106,7 @@ def produced(layout: FileLayout, depths: str | None) -> dict[str, Any] | None:
     ]
     counts = _parameters(layout.rows)
     stored = counts["stored"] if layout.is_learngene else counts["shared"] + 2 * sum(blocks)
-    networks: list[dict[str, Any]] = [
+    networks: list[ProducedNetwork] = [
         {
             "depth": format_depth(depth),
             "parameters": counts["shared"] + sum(one * number for one, number in zip(blocks, depth, strict=True)),

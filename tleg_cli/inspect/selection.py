@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tleg_cli.errors import ConfigError, did_you_mean
+from tleg_cli.inspect.document import Against, FileEntry, Inspection, TensorEntry
 
 COLUMNS = (
     "name", "layer", "parameters", "mean", "std", "min", "max", "norm", "spectral_norm", "effective_rank",
@@ -29,30 +30,31 @@ class Selection:
     def any(self) -> bool:
         return self != Selection()
 
-    def apply(self, document: dict[str, Any]) -> dict[str, Any]:
+    def apply(self, document: Inspection) -> Inspection:
         """The document with what was chosen. Raises ConfigError if nothing is left of a file."""
         return {**document, "files": [self._file(file) for file in document["files"]]}
 
-    def _file(self, file: dict[str, Any]) -> dict[str, Any]:
+    def _file(self, file: FileEntry) -> FileEntry:
         chosen = [entry for entry in file["tensors"] if self._wants(entry)]
         if self.any and not chosen:
             raise ConfigError(self._nothing(file))
         if self.sort:
             chosen = _sorted(chosen, self.sort, file)
-        if self.module is None:
-            return {**file, "tensors": chosen[: self.top]}
-        parts: dict[str, Any] = {
-            key: [entry for entry in file[key] if self._fits(entry["module"])]
-            for key in ("stacks", "modules")
-            if key in file
+        kept: FileEntry = {**file, "tensors": chosen[: self.top]}
+        if self.module is not None:
+            kept["stacks"] = [entry for entry in file["stacks"] if self._fits(entry["module"])]
+            if "modules" in file:
+                kept["modules"] = [entry for entry in file["modules"] if self._fits(entry["module"])]
+            if "against" in file:
+                kept["against"] = self._against(file["against"])
+        return kept
+
+    def _against(self, against: Against) -> Against:
+        return {
+            **against,
+            "tensors": [entry for entry in against["tensors"] if self._fits(entry["module"])],
+            "modules": [entry for entry in against["modules"] if self._fits(entry["module"])],
         }
-        if file.get("against"):
-            against = file["against"]
-            fitting = {
-                key: [one for one in against[key] if self._fits(one["module"])] for key in ("modules", "tensors")
-            }
-            parts["against"] = {**against, **fitting}
-        return {**file, **parts, "tensors": chosen[: self.top]}
 
     def _wants(self, entry: Mapping[str, Any]) -> bool:
         return self._fits(entry["module"]) and (self.layers is None or entry["layer"] in self.layers)
@@ -98,7 +100,7 @@ def _numbers(text: str) -> Iterable[int]:
         yield from range(int(match[1]), int(match[2] or match[1]) + 1)
 
 
-def _sorted(entries: list[dict[str, Any]], column: str, file: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _sorted(entries: list[TensorEntry], column: str, file: FileEntry) -> list[TensorEntry]:
     """Names upwards, numbers downwards, what has no number last."""
     if column == "name":
         return sorted(entries, key=lambda entry: str(entry["name"]))
@@ -107,12 +109,12 @@ def _sorted(entries: list[dict[str, Any]], column: str, file: Mapping[str, Any])
     return sorted(known, key=values, reverse=True) + [entry for entry in entries if values(entry) is None]
 
 
-def _values(column: str, file: Mapping[str, Any]) -> Any:
+def _values(column: str, file: FileEntry) -> Any:
     if column == "r2":
         of_stack = {stack["name"]: linear_r2(stack.get("linearity")) for stack in file["stacks"]}
         return lambda entry: of_stack.get(entry["stack"])
     if column == "drift":
-        if not file.get("against"):
+        if "against" not in file:
             raise ConfigError("--sort drift needs --against FILE")
         drift = {entry["name"]: entry["drift"] for entry in file["against"]["tensors"]}
         return lambda entry: drift.get(entry["name"])

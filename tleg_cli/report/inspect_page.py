@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from tleg_cli import __version__
 from tleg_cli.files import write_text
+from tleg_cli.inspect.document import Inspection
 from tleg_cli.report.output import shown
 from tleg_cli.report.page_view import view
 
 _FOLDER = resources.files("tleg_cli.report")
 
 
-def write_page(document: Mapping[str, Any], path: Path) -> None:
+def write_page(document: Inspection, path: Path) -> None:
     """Writes `path` atomically. document: what inspect_files() gives, also without measured values.
 
     Names in a weights file can be any text: everything is escaped, and the page can neither load nor send anything.
@@ -26,7 +25,7 @@ def write_page(document: Mapping[str, Any], path: Path) -> None:
     write_text(path, page(document))
 
 
-def page(document: Mapping[str, Any]) -> str:
+def page(document: Inspection) -> str:
     """The page as text."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_read),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tleg_cli.files import atomic_file
+from tleg_cli.inspect.document import Inspection
 from tleg_cli.report.output import shown
 from tleg_cli.report.page_shapes import merged_counts
 from tleg_cli.report.units import percent
@@ -17,7 +18,7 @@ GREEN, SOFT = "#0b6e4f", "#8a8f98"
 DEPTH = "plasma"  # colours from the first layer to the last
 
 
-def write_plots(document: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_plots(document: Inspection, folder: Path) -> list[Path]:
     """Writes NAME-linearity.png, -trajectories.png, -norms.png and -histograms.png for each file, and returns their paths.
 
     Plots without values are left out: a learngene has no layers. Raises TlegError if a file can't be written.

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from tleg_cli.inspect.document import Inspection
 from tleg_cli.report.output import result_console, shown
 from tleg_cli.report.units import number, percent, shape, short, signed, size
 
@@ -18,7 +19,7 @@ FAINT = "dim"
 AGAINST_WORDS = (("missing", "only there"), ("added", "only here"), ("reshaped", "of another shape"))
 
 
-def print_inspection(document: Entry, *, tensors: bool) -> None:
+def print_inspection(document: Inspection, *, tensors: bool) -> None:
     """Every file of the document on stdout."""
     console = result_console(width=None if sys.stdout.isatty() else 200)
     for index, file in enumerate(shown(document["files"])):
