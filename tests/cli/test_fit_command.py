@@ -62,7 +62,7 @@ def test_a_table_for_people_and_no_file_replaced(tleg, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--backbone", "deit_tiny_patch16_224"], "the checkpoint is no deit_tiny_patch16_224"),
+        (["--backbone", "deit_tiny_patch16_224"], "the checkpoint is not a deit_tiny_patch16_224"),
         (["--backbone", "swin"], "it has no blocks at layers.0.blocks"),
         (["--backbone", "vjt"], "'vjt' is unknown"),
         (["--backbone", "vit", "--option", "head=4"], "no option 'head'"),

@@ -15,7 +15,7 @@ EXIT_NO_READER = 141  # 128 + SIGPIPE: what a shell reports for `ls | head`
 
 
 class ReaderLeft(Exception):
-    """Nobody reads stdout any more. Not an OSError: typer and rich would end the process in their own way."""
+    """The reader of stdout has left. Not an OSError: typer and rich would end the process in their own way."""
 
 
 class _Stream:

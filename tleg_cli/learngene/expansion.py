@@ -22,7 +22,7 @@ POSITIONS = ("tleg", "ends", "unit")
 
 @dataclass(frozen=True)
 class Expansion:
-    """The rule beside the basis. The defaults are TLEG as published (AAAI 2024, eq. 2).
+    """The rule in addition to the basis. The defaults are TLEG as published (AAAI 2024, eq. 2).
 
     positions: "tleg" t_l = l / L; "ends" t_l = l / (L - 1) * (R - 1) / R, so that every depth runs from the first trained block to
     the last; "unit" t_l = l / (L - 1), for a learngene that was trained at several depths. One block is at 0.

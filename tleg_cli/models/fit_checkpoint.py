@@ -31,7 +31,7 @@ def fit_file(
 
     which: auto (the moving average if there is one), raw or ema.
 
-    Raises FileFormatError for a file that is no network of a registered backbone, ConfigError for a backbone or a basis
+    Raises FileFormatError for a file that is not a network of a registered backbone, ConfigError for a backbone or a basis
     that it isn't of.
     """
     with open_weights(checkpoint, which) as (header, get):
@@ -64,7 +64,7 @@ def _metadata(found: Recognised, card: ModelCard | None, checkpoint: Path, which
 
 
 def fit_report(fitted: Fitted, file: Path) -> dict[str, Any]:
-    """Plain values: each module and each stage with its R^2 beside that of random layers."""
+    """Plain values: each module and each stage with its R^2 and that of random layers."""
     by_module: dict[tuple[str, str], list[StackFit]] = defaultdict(list)
     by_stage: dict[str, list[StackFit]] = defaultdict(list)
     for stack in fitted.stacks:

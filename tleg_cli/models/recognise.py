@@ -74,10 +74,10 @@ def _asked(backbone: Backbone, shapes: Shapes, options: Mapping[str, Any]) -> Re
     depth = block_counts(shapes, backbone.stages)
     if not all(depth):
         missing = backbone.stages[depth.index(0)]
-        raise ConfigError(f"the checkpoint is no {backbone.name}: it has no blocks at {missing}")
+        raise ConfigError(f"the checkpoint is not a {backbone.name}: it has no blocks at {missing}")
     found = _built(backbone, {**_sizes(backbone, shapes), **options}, depth, shapes)
     if found.differs:
-        raise ConfigError(f"the checkpoint is no {backbone.name}: {found.differs}")
+        raise ConfigError(f"the checkpoint is not a {backbone.name}: {found.differs}")
     return found
 
 
