@@ -78,6 +78,18 @@ def test_a_rank_that_was_killed_is_reported_once(folder, rank):
     assert dog.killed == {}
 
 
+def test_a_rank_that_ends_well_is_not_reported(folder, rank):
+    said = []
+    dog = Watchdog(folder, said.append)
+    dog.check(0)
+    rank.kill()
+    rank.wait()
+    for file in folder.glob("heartbeat-*"):  # as a rank does at its end
+        file.unlink()
+    dog.check(5)
+    assert said == []
+
+
 def test_the_time_in_which_the_watchdog_itself_was_suspended_does_not_count(folder, rank, monkeypatch):
     """Both wake together, but the watchdog may look first: with the clocks an hour further, and the heartbeat as it was."""
     monkeypatch.setenv(heartbeats.HANG_TIMEOUT, "5")

@@ -56,9 +56,10 @@ class Watchdog:
             self._kill(rank)
 
     def _listen(self) -> None:
-        for beat, number in read_heartbeats(self.folder):
-            if beat.pid in self.finished:
-                continue
+        found = [(beat, number) for beat, number in read_heartbeats(self.folder) if beat.pid not in self.finished]
+        for ended in self.ranks.keys() - {beat.pid for beat, _ in found}:  # it has removed its heartbeat: all is well
+            del self.ranks[ended]
+        for beat, number in found:
             known = self.ranks.setdefault(beat.pid, Watched(beat, number, self.awake, self.awake))
             if number != known.number:
                 known.number, known.heard = number, self.awake
