@@ -39,7 +39,7 @@ def grow(
 ) -> list[Grown]:
     """Writes one network for each depth: into `out`, or next to `source`, the learngene's file.
 
-    A file that holds the same network already is no obstacle: a call that was killed can be repeated. Raises TlegError for
+    A file that holds the same network already is accepted: a call that was killed can be repeated. Raises TlegError for
     any other file that exists (unless `force`), before anything is written.
     """
     files = _files(depths, source, out)
