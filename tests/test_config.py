@@ -144,6 +144,6 @@ def test_what_is_set_for_all_descendants_holds_for_every_depth():
 
 
 def test_layer_decay_is_for_networks_with_layers():
-    with pytest.raises(ConfigError, match=r"aux\.layer_decay = 0\.5: an aux net has no layers"):
+    with pytest.raises(ConfigError, match=r"aux\.layer_decay = 0\.5: the blocks of an aux net share one learngene"):
         load_config("small", ["aux.layer_decay=0.5"])
     assert load_config("small", ["descendant.layer_decay=0.5"]).descendant.recipe_at("3").layer_decay == 0.5

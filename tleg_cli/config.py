@@ -56,7 +56,7 @@ class DataSection(Section):
     @model_validator(mode="after")
     def _three_channels(self) -> DataSection:
         if len(self.mean) != 3 or len(self.std) != 3:
-            raise ValueError("mean and std need three numbers each: images are RGB")
+            raise ValueError("mean and std need three values each: images are RGB")
         return self
 
     @property
@@ -198,7 +198,9 @@ class AuxSection(Recipe):
     @classmethod
     def _no_layers(cls, value: float | None) -> float | None:
         if value is not None:
-            raise ValueError("an aux net has no layers to tell apart, its blocks are one learngene; leave it out")
+            raise ValueError(
+                "the blocks of an aux net share one learngene and can't have rates of their own; leave it out"
+            )
         return value
 
     @field_validator("depth", "reference_depth", "score_depths", mode="before")

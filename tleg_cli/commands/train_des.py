@@ -1,4 +1,4 @@
-"""`tleg train-des`: stage 2, one depth or a whole family."""
+"""`tleg train-des`: stage 2, one depth or a family."""
 
 from collections.abc import Mapping
 from enum import Enum

@@ -1,4 +1,4 @@
-"""`tleg train-teacher`: an ancestor, where none can be downloaded."""
+"""`tleg train-teacher`: a teacher, if none can be downloaded."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

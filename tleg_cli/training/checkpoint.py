@@ -1,4 +1,4 @@
-"""Checkpoints: a folder of safetensors and plain JSON, whole or not there; a manifest with hashes is written last."""
+"""Checkpoints: a folder of safetensors and plain JSON, complete or not there; a manifest with hashes is written last."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def save_checkpoint(folder: Path, step: int, checkpoint: Checkpoint, *, best: in
 
 
 def _seal(folder: Path) -> None:
-    """Everything to the disk, then the manifest: a folder without a valid one is no checkpoint."""
+    """Everything to the disk, then the manifest: a folder without a valid one is not a checkpoint."""
     hashes = {}
     for file in sorted(folder.iterdir()):
         sync(file)
@@ -85,7 +85,7 @@ def _steps(folder: Path) -> list[tuple[int, Path]]:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint, and one line on each newer one that had to be passed over."""
+    """The newest complete checkpoint, and one line on each newer one that had to be passed over."""
     passed_over: list[str] = []
     for _, path in sorted(_steps(folder), reverse=True):
         problem = check_checkpoint(path)
@@ -108,7 +108,7 @@ def newest_state(folder: Path) -> dict[str, Any] | None:
 
 
 def check_checkpoint(path: Path) -> str | None:
-    """What is wrong with a checkpoint folder, None if it is whole."""
+    """What is wrong with a checkpoint folder, None if it is intact."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         hashes = manifest["sha256"]

@@ -1,4 +1,4 @@
-"""Numbers that go bad: seen by all ranks before the step, written down, and answered as the recipe's on_nan says."""
+"""Values that are not finite: noticed by all ranks before the step and written down, for on_nan.py to act on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tleg_cli.files import write_text
 from tleg_cli.training.distributed import World, gather, sum_over_ranks
 
-MAX_ROLLBACKS = 3  # of one run: a fourth would not help either
+MAX_ROLLBACKS = 3  # of one run: a fourth would hardly help
 _REMEMBERED = 50  # steps
 _LISTED = 20  # parameters, of hundreds
 
@@ -88,7 +88,7 @@ def _worst(gradients: Iterable[tuple[str, Tensor]]) -> dict[str, float | str]:
 
 
 def _plain(value: Tensor | float) -> float | str:
-    """NaN and Inf as words: JSON has no numbers for them."""
+    """NaN and Inf as words: JSON can't hold them."""
     number = float(value)
     return number if math.isfinite(number) else str(number)
 

@@ -17,7 +17,7 @@ from tleg_cli.models.aux_net import AtDepth
 from tleg_cli.training.evaluate import Scores, evaluate
 from tleg_cli.training.job import Job, Observer
 from tleg_cli.training.on_nan import handle_bad_step
-from tleg_cli.training.optim import budget_of, make_schedule
+from tleg_cli.training.optim import budget_of, make_schedule, recipe_warnings
 from tleg_cli.training.records import EpochRecord, StepRecord
 from tleg_cli.training.run import Run
 from tleg_cli.training.run_folder import append_step
@@ -35,6 +35,8 @@ def train(network: nn.Module, job: Job, run: Run, observer: Observer) -> State:
     Raises Preempted when asked to stop (a checkpoint is written), TlegError when a value is not finite and on_nan says so.
     """
     budget = budget_of(job.recipe, job.train.batches, run.world.size)
+    for line in recipe_warnings(job.recipe, budget):
+        observer.say(line)
     run.begin(budget, job.images)
     state = new_state(network, job.recipe, budget.lr, run.world)
     training = Training(job, state, budget, run, observer, Interval(job.recipe.checkpoint_every))
@@ -122,7 +124,7 @@ def _steps_of_epoch(training: Training, set_rate: Callable[[int], float]) -> Ite
 
 
 def _step(training: Training, batches: Iterator[Batch], lr: float) -> StepResult:
-    """One step further in the data, with the weights moved or, where a number went bad, as on_nan says."""
+    """One step further in the data, with the weights moved or, if a value is not finite, as on_nan says."""
     state = training.state
     result = take_step(training.job, state, batches, training.run.world)
     training.memory.add(state.step, result.loss, result.norms.total, lr)

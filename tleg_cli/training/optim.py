@@ -39,6 +39,34 @@ def budget_of(recipe: Recipe, batches: int, world_size: int) -> Budget:
     return Budget(steps * global_batch, global_batch, steps, recipe.epochs + recipe.cooldown_epochs, recipe.lr * scale)
 
 
+def recipe_warnings(recipe: Recipe, budget: Budget) -> list[str]:
+    """What a recipe does that is hardly meant, one line each: a rate that never arrives, or moves the wrong way."""
+    lines = []
+    if 0 < recipe.epochs < recipe.warmup_epochs:
+        done = min(1.0, (budget.epochs - 1 / budget.steps_per_epoch) / recipe.warmup_epochs)
+        highest = recipe.warmup_lr + done * (budget.lr - recipe.warmup_lr)
+        lines.append(
+            f"warmup_epochs = {recipe.warmup_epochs:g} is longer than the {recipe.epochs} epochs of training: the learning "
+            f"rate rises to {highest:.3g} (lr: {budget.lr:.3g}), and no cosine decay follows; lower warmup_epochs"
+        )
+    if recipe.cooldown_epochs > recipe.epochs > 0:
+        lines.append(
+            f"cooldown_epochs = {recipe.cooldown_epochs} is longer than the {recipe.epochs} epochs before it: most steps are "
+            f"taken at min_lr = {recipe.min_lr:.3g}; lower cooldown_epochs"
+        )
+    if recipe.min_lr > budget.lr:
+        lines.append(
+            f"min_lr = {recipe.min_lr:.3g} is above lr = {budget.lr:.3g}: the learning rate rises instead of falling; "
+            "lower min_lr"
+        )
+    if recipe.warmup_epochs and recipe.warmup_lr > budget.lr:
+        lines.append(
+            f"warmup_lr = {recipe.warmup_lr:.3g} is above lr = {budget.lr:.3g}: the learning rate falls during warm-up; "
+            "lower warmup_lr"
+        )
+    return [f"warning: {line}" for line in lines]
+
+
 def check_optimizer(recipe: Recipe) -> None:
     """Raises ConfigError for a name that timm doesn't know."""
     from timm.optim import list_optimizers
@@ -67,7 +95,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, lr: float) -> torch.optim.O
 def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, budget: Budget) -> Callable[[int], float]:
     """A function that sets the rate for a step (from 0) and returns it: linear warm-up, cosine to min_lr, cooldown.
 
-    timm's CosineLRScheduler, which is a function of the step: there is no state to save.
+    timm's CosineLRScheduler, which is a function of the step and has no state to save.
     """
     from timm.scheduler import CosineLRScheduler
 

@@ -1,4 +1,4 @@
-"""One optimiser step, equal on every rank; or none, where a number is not finite: then nothing has changed."""
+"""One optimiser step, equal on every rank; or none if a value is not finite: then nothing has changed."""
 
 from __future__ import annotations
 

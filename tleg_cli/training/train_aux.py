@@ -53,7 +53,7 @@ def train_aux(
                 return run.summary
             check_recipe(recipe, world, observer.say)
             for stage in too_shallow(task.basis, task.depth, task.backbone.stages):
-                observer.say(f"{stage}: more blocks than that start from a learngene that is trained in part")
+                observer.say(f"warning: {stage}; deeper descendants also use the others, which are not trained")
             metadata = task.metadata(data.classes)
             torch.manual_seed(config.seed)
             drops: dict[str, Any] = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
