@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tleg_cli.errors import TlegError
 
 A_FEW = 10  # for each target, in every run of the tests
-MANY = int(os.environ.get("TLEG_FUZZ", "400"))  # in the slow ones; TLEG_FUZZ=100000 for a night by hand
+MANY = int(os.environ.get("TLEG_FUZZ", "400"))  # in the slow ones; TLEG_FUZZ=100000 for a long run
 MARKER = Path("/tmp") / f"tleg-fuzz-was-run-{os.getpid()}"  # a payload that is executed makes this folder
 
 
@@ -32,7 +32,7 @@ def feed(check: Callable[[Any], object], inputs: st.SearchStrategy[Any], example
         deadline=datetime.timedelta(seconds=10),
         suppress_health_check=list(HealthCheck),
         database=None,
-        derandomize=examples <= 1000,  # the same ones every time, but in a long run by hand
+        derandomize=examples <= 1000,  # the same ones every time, except in a long run
         print_blob=True,
     )
     @given(inputs)
@@ -124,7 +124,7 @@ class Run:
 
 
 def _by_name(module: str, name: str, argument: str, build: str) -> bytes:
-    """A pickle written by hand: a name that no Run could hold, called in one of pickle's ways."""
+    """A pickle in bytes, for a name that no Run could hold, called in one of pickle's ways."""
     name_of = f"c{module}\n{name}\n".encode()
     text = f"V{argument}\n".encode()
     return {
@@ -148,7 +148,7 @@ _CALLS = [
 
 @st.composite
 def payloads(draw: st.DrawFn) -> bytes:
-    """A pickle that runs something, whole or damaged."""
+    """A pickle that runs something, intact or damaged."""
     module, name = draw(st.sampled_from(_CALLS))
     argument = {
         "system": f"mkdir {MARKER}", "eval": f"__import__('os').mkdir({str(MARKER)!r})", "Popen": f"mkdir {MARKER}",

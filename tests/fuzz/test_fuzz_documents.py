@@ -191,6 +191,25 @@ def metrics(folder: Path, gene: Any, runs: Path) -> Target:
     )
 
 
+def resumed(folder: Path, gene: Any, runs: Path) -> Target:
+    """The same command again, on a folder whose record or summary was changed."""
+    copy = folder / "resumed"
+    originals = {
+        name: json.loads((runs / "teacher" / name).read_bytes()) for name in ("run.json", "summary.json", "plan.json")
+    }
+
+    def check(change: tuple[str, bytes]) -> None:
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(runs / "teacher", copy)
+        name, text = change
+        (copy / name).write_bytes(text)
+        tleg("train-teacher", *TRAIN, "--out", copy)
+
+    return check, st.sampled_from(sorted(originals)).flatmap(
+        lambda name: st.tuples(st.just(name), _documents(originals[name]))
+    )
+
+
 def checkpoint(folder: Path, gene: Any, runs: Path) -> Target:
     """The state of the newest checkpoint, with hashes that fit, and the same command again."""
     copy = folder / "checkpoint"
@@ -217,7 +236,7 @@ def checkpoint(folder: Path, gene: Any, runs: Path) -> Target:
 
 TARGETS: dict[str, Callable[[Path, Any, Path], Target]] = {
     maker.__name__: maker
-    for maker in (card, learngene_header, learngene_pickle, run_record, summary, metrics, checkpoint)
+    for maker in (card, learngene_header, learngene_pickle, run_record, summary, metrics, resumed, checkpoint)
 }
 
 

@@ -1,4 +1,4 @@
-"""Learngenes of a few numbers: the core needs no network."""
+"""Tiny learngenes: the core needs no network."""
 
 from collections.abc import Callable
 

@@ -195,6 +195,6 @@ def test_damage_gives_a_header_or_one_line(make_learngene, tmp_path, suffix, at,
         assert "\n" not in str(error)
 
 
-def test_values_of_strangers_become_plain():
+def test_values_of_foreign_files_become_plain():
     found = plain({1: float("nan"), "a": (1, Path("/x")), "b": {"c": torch.ones(1)}})
     assert json.loads(json.dumps(found, allow_nan=False)) == {"1": None, "a": [1, "PosixPath"], "b": {"c": "Tensor"}}

@@ -1,4 +1,4 @@
-"""Which tensors are layers of one stack, for layouts that nobody announced."""
+"""Which tensors are layers of one stack, for unknown layouts."""
 
 import pytest
 import timm

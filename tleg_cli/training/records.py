@@ -67,7 +67,8 @@ class FamilySummary(TypedDict):
 
 
 def _number(value: Any) -> bool:
-    return type(value) in (int, float)
+    """Finite, and small enough to be printed."""
+    return type(value) in (int, float) and abs(value) < 1e15
 
 
 def _text(value: Any) -> bool:
@@ -75,7 +76,7 @@ def _text(value: Any) -> bool:
 
 
 def _count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 1e15
 
 
 _REQUIRED = {
