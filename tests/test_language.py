@@ -23,7 +23,7 @@ AVOIDED = {
     r"\bnobody\b": "no one; or say who",
     r"\blooked at\b": "used, read",
     r"\bone's own\b": "your own",
-    r"\buntrained (?!theta)": "with no further training, random",
+    r"\buntrained\b(?!_| theta| teacher)": "with no further training, random",
 }
 ONE_WORD = {r"\bancestors?\b": "teacher"}  # in what the tool itself prints
 

@@ -22,6 +22,7 @@ from tleg_cli.learngene.depths import Depth, format_depth, parse_depths
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from tleg_cli.inspect.document import FileEntry
     from tleg_cli.learngene.basis import Basis, positions
     from tleg_cli.learngene.expansion import Expansion
     from tleg_cli.learngene.fit import Fitted
@@ -156,7 +157,7 @@ def inspect(
     bases: Sequence[str] = (),
     depths: str | None = None,
     against: str | Path | None = None,
-) -> dict[str, Any]:
+) -> FileEntry:
     """What `tleg inspect --json` reports for one file, as plain values; docs/inspect-json.md describes the keys.
 
     shapes_only: read the header alone, without torch. bases: measure the layers against these; default, the usual ones.
@@ -166,7 +167,7 @@ def inspect(
     from tleg_cli.inspect.overview import InspectOptions
 
     other = None if against is None else Path(against)
-    return dict(inspect_file(Path(file), InspectOptions(depths, None if shapes_only else tuple(bases), other)))
+    return inspect_file(Path(file), InspectOptions(depths, None if shapes_only else tuple(bases), other))
 
 
 def _one_depth(depth: int | str | Depth) -> Depth:

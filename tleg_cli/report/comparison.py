@@ -27,7 +27,7 @@ def print_comparison(comparison: Comparison) -> None:
         ]
         for one in comparison["descendants"]
     ]
-    columns = ["depth", "untrained", "1 epoch", _end(comparison, "top1"), "scratch: 1"]
+    columns = ["depth", "0 epochs", "1 epoch", _end(comparison, "top1"), "scratch: 1"]
     columns += [f"scratch: {_end(comparison, 'scratch_top1').removesuffix(' epochs')}", "scratch catches up"]
     aux = comparison["aux"]
     print_table(f"top-1; aux net of depth {aux['depth']}: {percents(aux['top1'])}", columns, rows)
@@ -82,7 +82,7 @@ def _panel(axis: Any, one: ComparedDescendant) -> None:
     if start is not None:
         gene_epochs, gene = range(len(gene) + 1), [start, *gene]
         axis.plot([0], [start], "o", color=_FROM_LEARNGENE, ms=8, mfc="white", mew=2, zorder=3, clip_on=False)
-        label = f"{percents(start, 0)}\nuntrained"
+        label = f"{percents(start, 0)}\nno training"
         axis.annotate(label, (0, start), xytext=(8, -22), textcoords="offset points", fontsize=8, color=_FROM_LEARNGENE)
     else:
         gene_epochs = range(1, len(gene) + 1)

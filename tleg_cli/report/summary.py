@@ -42,7 +42,7 @@ def report_family(family: Mapping[str, Any], folder: Path, *, as_json: bool) -> 
         ]
         for one in family["descendants"]
     ]
-    columns = ["depth", "parameters", "top-1 untrained", "after 1 epoch", "at the end", *["EMA"] * averaged]
+    columns = ["depth", "parameters", "top-1 at 0 epochs", "after 1 epoch", "at the end", *["EMA"] * averaged]
     print_table(f"descendants from {family['init']}: {folder}", columns, rows)
 
 
