@@ -21,5 +21,7 @@ class Commands(TyperGroup):
             return typer.main.get_command(app)
         reasons = plugin_manager.failures("tleg_commands", self.commands).strip()
         if reasons:  # one of them may have had it
-            typer.echo(reasons, err=True)
+            from tleg_cli.errors import printable
+
+            typer.echo(printable(reasons), err=True)
         return None

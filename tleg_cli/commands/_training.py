@@ -6,14 +6,14 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
 from tleg_cli.commands import _options as o
-from tleg_cli.errors import ConfigError
+from tleg_cli.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from tleg_cli.launch.processes import Processes
@@ -90,7 +90,9 @@ def in_processes(
     """Starts torchrun if several processes are asked for; else trains here, and rank 0 reports."""
     from tleg_cli.launch.launch import launch
 
-    say = partial(typer.echo, err=True)
+    def say(text: str) -> None:
+        typer.echo(printable(text), err=True)
+
     code = launch(processes, out, torchrun_options, say=say)
     if code is not None:
         raise typer.Exit(code)

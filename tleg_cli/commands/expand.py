@@ -31,7 +31,7 @@ def expand(
     from tleg_cli.learngene.file import read_learngene
     from tleg_cli.models.branches import reread
     from tleg_cli.models.grow import grow
-    from tleg_cli.report.output import print_json, print_table
+    from tleg_cli.report.output import print_json, print_line, print_table
 
     depths = parse_depths(depth)
     gene = reread(read_learngene(learngene, plugin_manager.bases()), positions, step)
@@ -44,4 +44,5 @@ def expand(
         ["file", "depth", "parameters"],
         [[str(one.file), one.depth, f"{one.parameters:,}"] for one in grown],
     )
-    typer.echo(f"\nIn Python: {grown[0].create.removesuffix(')')}, checkpoint_path={str(grown[0].file)!r})")
+    print_line()
+    print_line(f"In Python: {grown[0].create.removesuffix(')')}, checkpoint_path={str(grown[0].file)!r})")

@@ -33,7 +33,7 @@ def fit(
     Example: tleg fit deit_tiny.pth learngene.pt --basis linear
     """
     from tleg_cli import plugin_manager
-    from tleg_cli.errors import TlegError
+    from tleg_cli.errors import TlegError, printable
     from tleg_cli.learngene.basis import get_basis
     from tleg_cli.learngene.file import write_learngene
     from tleg_cli.models.fit_checkpoint import fit_file, fit_report, option_values
@@ -46,7 +46,7 @@ def fit(
     chosen = get_basis(basis, plugin_manager.bases())
     fitted = fit_file(checkpoint, chosen, backbone, option_values(option or ()), weights)
     if choice := read_header(checkpoint, weights).choice():
-        typer.echo(f"{checkpoint}: {choice}", err=True)
+        typer.echo(printable(f"{checkpoint}: {choice}"), err=True)
     write_learngene(fitted.learngene, learngene)
     report = fit_report(fitted, learngene)
     if json:

@@ -19,7 +19,7 @@ def presets(
     Example: tleg presets digits > mine.yaml
     """
     from tleg_cli.config_file import dump_yaml, load_config, preset_names, preset_text
-    from tleg_cli.report.output import print_json, print_table
+    from tleg_cli.report.output import print_json, print_line, print_table
 
     if name is None:
         about = {known: preset_text(known).splitlines()[0].lstrip("# ") for known in preset_names()}
@@ -32,4 +32,5 @@ def presets(
     elif settings:
         typer.echo(dump_yaml(load_config(name, settings)), nl=False)
     else:
-        typer.echo(preset_text(name), nl=False)
+        for line in preset_text(name).splitlines():
+            print_line(line)

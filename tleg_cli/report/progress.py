@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 
+from tleg_cli.errors import printable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -91,7 +93,7 @@ class Screen:
     def say(self, text: str) -> None:
         """One line."""
         if not self.quiet:
-            self.console.print(text, markup=False, highlight=False)
+            self.console.print(printable(text), markup=False, emoji=False, highlight=False)
 
     def stop(self) -> None:
         """The training has ended, well or not."""
