@@ -86,7 +86,9 @@ def _lost_connection(error: RuntimeError, ranks: RankEnvironment) -> TlegError |
         return TlegError(f"port {ranks.master_port}, where the ranks meet, is in use; run the same command again")
     if not isinstance(error, dist.DistError) and "gloo" not in str(error):
         return None
-    if (number := stop_requested()) is not None:  # the others were asked to stop too, and were faster
+    # the others were asked to stop too, and were faster; our launcher decides by itself, since it also asks the ranks that
+    # are left after one has died
+    if (number := stop_requested()) is not None and not started_by_tleg():
         return Preempted(
             f"stopped by {signal.Signals(number).name}; the same command carries on from the last checkpoint"
         )
