@@ -175,11 +175,7 @@ class ExpansionSection(Section):
     @field_validator("step")
     @classmethod
     def _a_step(cls, step: str) -> str:
-        try:
-            check_step(step)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-        return step
+        return _checked_step(step)
 
 
 class AuxSection(Recipe):
@@ -227,7 +223,19 @@ class DescendantSection(Recipe):
         None  # a file that says how the learngene's classes are called in the data; or give --class-map
     )
     fresh_head: bool = False  # leave the learngene's head out, as for another number of classes
+    positions: Literal["tleg", "ends", "unit"] | None = None  # how the learngene is read; null: as its file says
+    step: str | None = None
     per_depth: dict[str, dict[str, Any]] = {}
+
+    @field_validator("step", mode="before")
+    @classmethod
+    def _step_as_text(cls, step: Any) -> Any:
+        return f"{step:g}" if type(step) in (int, float) else step
+
+    @field_validator("step")
+    @classmethod
+    def _a_step(cls, step: str | None) -> str | None:
+        return step if step is None else _checked_step(step)
 
     @field_validator("depths", mode="before")
     @classmethod
@@ -259,6 +267,14 @@ class DescendantSection(Recipe):
         """The recipe of the descendant of this depth."""
         values = {name: getattr(self, name) for name in Recipe.model_fields}
         return Recipe.model_validate({**values, **self.per_depth.get(depth, {})})
+
+
+def _checked_step(step: str) -> str:
+    try:
+        check_step(step)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return step
 
 
 def _checked_depths(text: str, *, single: bool) -> str:

@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from tests.tiny import as_options
 from tleg_cli import plugin_manager
 from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.expand import expand
@@ -120,3 +121,38 @@ def test_a_file_of_a_later_format_is_one_line(tleg, learngene):
     done = tleg("expand", learngene, "--depth", "3")
     assert done.code == 1
     assert "format version 3" in done.err
+
+
+def test_train_des_starts_from_the_rule_that_was_asked_for_and_another_rule_is_another_run(tleg, made, tmp_path):
+    words = ("train-des", "--preset", "digits", "--data", "digits", "--device", "cpu", "--learngene", made.learngene)
+    words = (*words, "--depth", "9", "--out", tmp_path / "des", *as_options("descendant.epochs=0"))
+    assert tleg(*words, "--step", "scaled").code == 0
+    found = load_file(tmp_path / "des" / "depth-09" / "model.safetensors")
+    gene = read_learngene(made.learngene)
+    expected = expand(replace(gene, expansion=Expansion("ends", "scaled", ENDS)), 9)
+    assert all(torch.equal(found[name], value) for name, value in expected.items() if name in found)
+    refused = tleg(*words)
+    assert refused.code == 1
+    assert "step" in refused.err
+    scratch = tleg(*words, "--init", "scratch", "--step", "scaled")
+    assert (scratch.code, "leave them out" in scratch.err) == (1, True)
+
+
+def test_inspect_shows_a_rule_and_evaluate_follows_it(tleg, made, tmp_path):
+    gene = read_learngene(made.learngene)
+    write_learngene(replace(gene, expansion=Expansion("ends", "scaled", ENDS)), tmp_path / "ruled.pt")
+    assert "positions ends, step scaled" in tleg("inspect", tmp_path / "ruled.pt").out
+    assert "positions" not in tleg("inspect", made.learngene).out
+    found = tleg("inspect", tmp_path / "ruled.pt", "--json").json()["files"][0]["expansion"]
+    assert found == {"positions": "ends", "step": "scaled", "branch_ends": list(ENDS)}
+    words = ("--data", "digits", "--depth", "9", "--device", "cpu", "--json")
+    ruled = tleg("evaluate", tmp_path / "ruled.pt", *words).json()
+    overridden = tleg("evaluate", made.learngene, *words, "--step", "scaled").json()
+    assert ruled["loss"] == overridden["loss"] != tleg("evaluate", made.learngene, *words).json()["loss"]
+
+
+def test_a_network_has_no_rule_to_override(tleg, learngene):
+    out = learngene.parent / "one.safetensors"
+    assert tleg("expand", learngene, "--depth", "3", "--out", out).code == 0
+    done = tleg("evaluate", out, "--data", "digits", "--device", "cpu", "--step", "scaled")
+    assert (done.code, "--step is for learngenes" in done.err) == (1, True)

@@ -36,6 +36,8 @@ def train_des(
     init: Annotated[
         Init, typer.Option("--init", help="scratch: the same network without the learngene.")
     ] = Init.learngene,
+    step: o.Step = None,
+    positions: o.Positions = None,
     class_map: o.ClassMap = None,
     fresh_head: Annotated[
         bool,
@@ -60,6 +62,8 @@ def train_des(
         data__path=options.data,
         seed=options.seed,
         descendant__checkpoint_every=options.checkpoint_every,
+        descendant__step=step,
+        descendant__positions=positions,
         descendant__class_map=class_map and str(class_map),
         descendant__fresh_head=fresh_head or None,
         descendant__log_every=options.log_every,

@@ -159,6 +159,7 @@ class FileEntry(TypedDict):
     image_size: Any
     provenance: Any
     basis: str | None
+    expansion: Any  # of a learngene: positions, step, branch_ends
     stages: list[str]
     depth: str | None
     beside: dict[str, str]

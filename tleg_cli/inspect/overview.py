@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tleg_cli.inspect.document import FileEntry, ParameterCounts, Produced, ProducedNetwork, TensorEntry
 from tleg_cli.inspect.layout import FileLayout, Row
 from tleg_cli.learngene.depths import complete_depth, format_depth, parse_depths
+from tleg_cli.learngene.residual_step import NO_STEP
 
 USUAL_DEPTHS = "3-12"  # the paper's family, unless others are asked for
 
@@ -38,6 +40,7 @@ def overview(layout: FileLayout, depths: str | None) -> FileEntry:
         "bytes": layout.path.stat().st_size,
         "backbone": facts.get("backbone"),
         "basis": layout.basis,
+        "expansion": _expansion(layout),
         "stages": list(layout.stages),
         "depth": format_depth(layout.depth) or None,
         "classes": facts.get("classes"),
@@ -65,6 +68,13 @@ def overview(layout: FileLayout, depths: str | None) -> FileEntry:
         ],
         "tensors": [_tensor(row) for row in layout.rows],
     }
+
+
+def _expansion(layout: FileLayout) -> Any:
+    """How a learngene is read at other depths; None for a network. Files without a rule have TLEG's."""
+    if layout.basis is None:
+        return None
+    return layout.header.tleg.get("expansion") or {"positions": "tleg", "step": NO_STEP, "branch_ends": []}
 
 
 def _tensor(row: Row) -> TensorEntry:

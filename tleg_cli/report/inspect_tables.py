@@ -46,11 +46,18 @@ def _file(file: Entry, *, tensors: bool) -> list[Any]:
     return parts
 
 
+def _rule(expansion: Any) -> str | None:
+    """A rule other than TLEG's."""
+    if not isinstance(expansion, dict) or (expansion.get("positions"), expansion.get("step")) == ("tleg", "none"):
+        return None
+    return f"positions {expansion.get('positions')}, step {expansion.get('step')}"
+
+
 def _what(file: Entry) -> Text:
     """Two lines: the file, and what is in it."""
     kind = {"reference": "reference checkpoint"}.get(file["kind"], file["kind"])
     dtypes = ", ".join(file["dtypes"]) or "no tensors"
-    facts = [kind, file["backbone"], f"basis {file['basis']}" if file["basis"] else None]
+    facts = [kind, file["backbone"], f"basis {file['basis']}" if file["basis"] else None, _rule(file["expansion"])]
     depth = file["depth"]
     facts.append(f"{'aux net of depth' if file['basis'] else 'depth'} {depth}" if depth else None)
     facts.append(f"{file['classes']} classes" if file["classes"] else None)

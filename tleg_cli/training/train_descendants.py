@@ -17,6 +17,7 @@ from tleg_cli.files import file_hash
 from tleg_cli.learngene.depths import Depth, format_depth
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.learngene.gene import Learngene
+from tleg_cli.models.branches import reread
 from tleg_cli.models.build import build_model
 from tleg_cli.models.descendant import (
     at_image_size,
@@ -81,22 +82,26 @@ def train_descendants(
 
 
 def _origin(config: Config, file: Path | None, data: Data, observer: Observer, *, scratch: bool) -> Origin:
+    section = config.descendant
+    if scratch and (section.positions or section.step):
+        raise ConfigError("--init scratch has no learngene that --step or --positions could apply to; leave them out")
     if file is None:
         if not scratch:
             raise ConfigError("--learngene FILE is missing; `tleg train-aux` writes it as learngene.pt")
         task = resolve(config)
         metadata = replace(task.metadata(data.classes), options=task.options)
         return Origin("scratch", Learngene({}, {}, task.backbone.stages, task.basis, metadata), {})
-    learngene = read_learngene(file, plugin_manager.bases())
+    learngene = reread(read_learngene(file, plugin_manager.bases()), section.positions, section.step)
     check_fits(config, learngene)
     source = {"file": file.name, "sha256": file_hash(file)}
+    if section.positions or section.step:  # not otherwise, so that older run folders stay the same runs
+        source |= {"positions": learngene.expansion.positions, "step": learngene.expansion.step}
     its, pixels = learngene.metadata.input.image_size, config.data.image_size
     if its != pixels:
         observer.say(f"image size {pixels}, but the learngene's is {its}: timm resamples the position embedding")
         learngene = at_image_size(learngene, pixels)
     if scratch:
         return Origin("scratch", learngene, source)
-    section = config.descendant
     class_map = Path(section.class_map) if section.class_map else None
     head = head_for_data(learngene, data.classes, str(file), class_map, fresh=section.fresh_head)
     for note in head.notes:
