@@ -17,8 +17,11 @@ COMMON = ("--preset", "digits", "--device", "cpu", "--data", "digits")
 PLAIN = ("augmentation.crop_scale=null", "aux.epochs=2", "aux.smoothing=0.1")
 
 
-def aux(made, out, *options, batch_size=128):
-    settings = as_options(*PLAIN, f"aux.batch_size={batch_size}")
+ANY_DEPTH = ("aux.depth=2-5", "basis=hat:3", "expansion.positions=unit", "expansion.step=scaled")
+
+
+def aux(made, out, *options, batch_size=128, settings=()):
+    settings = as_options(*PLAIN, f"aux.batch_size={batch_size}", *settings)
     return ("train-aux", *COMMON, "--teacher", made.teacher, *settings, "--out", out, *options)
 
 
@@ -38,9 +41,10 @@ def weights(out):
     return found
 
 
-def test_one_process_and_two_end_in_the_same_weights(made, tmp_path):
-    one = in_its_own_process(*aux(made, tmp_path / "one"))
-    two = in_its_own_process(*aux(made, tmp_path / "two", "--gpus", 2, batch_size=64))
+@pytest.mark.parametrize("settings", [(), ANY_DEPTH], ids=["one depth", "any depth"])
+def test_one_process_and_two_end_in_the_same_weights(made, tmp_path, settings):
+    one = in_its_own_process(*aux(made, tmp_path / "one", settings=settings))
+    two = in_its_own_process(*aux(made, tmp_path / "two", "--gpus", 2, batch_size=64, settings=settings))
     assert (one.code, two.code) == (0, 0), one.err + two.err
     ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
