@@ -156,3 +156,15 @@ def test_a_network_has_no_rule_to_override(tleg, learngene):
     assert tleg("expand", learngene, "--depth", "3", "--out", out).code == 0
     done = tleg("evaluate", out, "--data", "digits", "--device", "cpu", "--step", "scaled")
     assert (done.code, "--step is for learngenes" in done.err) == (1, True)
+
+
+def test_evaluate_scores_a_learngene_at_several_depths(tleg, made):
+    words = ("evaluate", made.learngene, "--data", "digits", "--device", "cpu", "--step", "scaled")
+    several = tleg(*words, "--depth", "2-4,24", "--json").json()
+    assert [one["depth"] for one in several["depths"]] == ["2", "3", "4", "24"]
+    one = tleg(*words, "--depth", "24", "--json").json()
+    assert {name: one[name] for name in ("top1", "top5", "loss", "images")} == {
+        name: several["depths"][3][name] for name in ("top1", "top5", "loss", "images")
+    }
+    table = tleg(*words, "--depth", "2-4,24").out
+    assert [line.split()[0] for line in table.splitlines()[2:]] == ["2", "3", "4", "24"]

@@ -21,7 +21,8 @@ def evaluate(
         typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name."),
     ],
     depth: Annotated[
-        str | None, typer.Option("--depth", help="Of a learngene: expand it to this depth. Default: the aux net's.")
+        str | None,
+        typer.Option("--depth", help="Of a learngene: expand it to this depth, or to several. Default: the aux net's."),
     ] = None,
     step: o.Step = None,
     positions: o.Positions = None,
@@ -48,12 +49,14 @@ def evaluate(
     The network's class names are compared with the data's. The same names in another order are put in order, and the
     output says so; other names are refused.
 
+    A learngene is scored at any number of depths, as it is, without training: --depth 2-12,18,24.
+
     Example: tleg evaluate runs/small-des/depth-06/model.safetensors --data /fast/imagenet
     """
     from tleg_cli.errors import ConfigError
     from tleg_cli.launch.processes import Processes
     from tleg_cli.models.fit_checkpoint import option_values
-    from tleg_cli.report.output import print_facts, print_json
+    from tleg_cli.report.output import print_facts, print_json, print_table
 
     if split not in ("val", "train"):
         raise ConfigError(f"--split {split!r} is unknown; write val or train")
@@ -86,9 +89,20 @@ def evaluate(
         if json:
             print_json(scores)
             return
-        facts = {name: f"{scores[name]:.2f} %" for name in ("top1", "top5")}
-        loss = "not finite" if scores["loss"] is None else f"{scores['loss']:.4f}"
-        facts |= {"loss": loss, "images": f"{scores['images']:,}"}
-        print_facts(f"{model} on {data} ({split})", facts)
+        title = f"{model} on {data} ({split})"
+        if "depths" in scores:
+            rows = [[one["depth"], *_shown(one).values()] for one in scores["depths"]]
+            print_table(title, ["depth", "top-1", "top-5", "loss", "images"], rows)
+        else:
+            print_facts(title, _shown(scores))
 
     in_processes(Processes(gpus, pick_device(device, gpus)), None, (), score, report)
+
+
+def _shown(scores: Mapping[str, Any]) -> dict[str, str]:
+    loss = "not finite" if scores["loss"] is None else f"{scores['loss']:.4f}"
+    return {
+        **{name: f"{scores[name]:.2f} %" for name in ("top1", "top5")},
+        "loss": loss,
+        "images": f"{scores['images']:,}",
+    }
