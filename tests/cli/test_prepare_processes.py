@@ -108,7 +108,10 @@ def test_prepare_needs_no_temporary_folder(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     keep = f"mount --bind {out} /mnt"
-    read_only = " && ".join(f"mount -t tmpfs -o ro tmpfs {folder}" for folder in ("/tmp", "/var/tmp", "/dev/shm"))
+    read_only = " && ".join(  # with what is in them: this checkout may be below /tmp
+        f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
+        for folder in ("/tmp", "/var/tmp", "/dev/shm")
+    )
     done = in_a_container(f"cd / && {keep} && {read_only}", "prepare", "digits", "/mnt")
     assert done.returncode == 0, done.stderr
     assert files(out) == FILES
