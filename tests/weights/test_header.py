@@ -167,7 +167,10 @@ def test_other_files_are_named(tmp_path, content):
     with pytest.raises(FileFormatError), open_weights(tmp_path / "x.bin"):
         pass
     assert "no file at" in one_line(tmp_path / "nothing")
-    assert "that is a folder" in one_line(tmp_path)
+    assert "is a folder" in one_line(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a FIFO" in one_line(tmp_path / "pipe")
+    assert "is a device" in one_line(Path("/dev/zero"))
 
 
 def test_an_unknown_layout_says_what_was_found(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tleg_cli.errors import FileFormatError, first_line
+from tleg_cli.files import special_file
 from tleg_cli.weights.header import LEARNGENE_FORMAT, Header, Place, check_names, check_size, plain, unreadable
 from tleg_cli.weights.safetensors_header import read_safetensors_header
 from tleg_cli.weights.torch_file import TorchFile, read_torch_file
@@ -23,7 +24,7 @@ def read_header(path: Path, which: str = "auto") -> Header:
     for a set that it doesn't have.
     """
     if not path.is_file():
-        raise FileFormatError(f"no file at {path}{': that is a folder' if path.is_dir() else ''}")
+        raise FileFormatError(_not_a_file(path))
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -34,6 +35,13 @@ def read_header(path: Path, which: str = "auto") -> Header:
     if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
         return _torch_header(path, which)
     raise FileFormatError(f"{path} is neither a safetensors nor a torch file (it begins with {start[:8]!r})")
+
+
+def _not_a_file(path: Path) -> str:
+    if path.is_dir():
+        return f"{path} is a folder, not a file of weights"
+    kind = special_file(path.stat().st_mode) if path.exists() else None
+    return f"{path} is {kind}, not a file of weights" if kind else f"no file at {path}"
 
 
 def is_safetensors(path: Path) -> bool:
