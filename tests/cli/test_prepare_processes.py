@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.data.conftest import write_folder
 from tests.processes import alive, descendants, wait_until
 from tleg_cli.data.ffcv.verify import verify_beton
 
@@ -58,7 +59,7 @@ def test_a_signal_is_one_line_and_leaves_nothing(tmp_path, number, group):
 @pytest.mark.slow
 def test_a_call_stopped_in_the_second_file_goes_on_with_the_first_one_kept(tmp_path):
     out, err = tmp_path / "out", tmp_path / "err"
-    source = "synthetic/3000x64x10"
+    source = str(write_folder(tmp_path / "photos", classes=2, train=3, val=300))  # the second file takes a while
     process = start(out, err, source=source)
     assert wait_until(lambda: (out / "train.beton").exists(), process)
     process.send_signal(signal.SIGTERM)

@@ -25,6 +25,7 @@ from tleg_cli.launch.rendezvous import (
     time_limit,
     wait_for_host,
 )
+from tleg_cli.launch.standard_streams import EXIT_NO_READER
 from tleg_cli.launch.stop_signals import StopRequested
 from tleg_cli.launch.watchdog import Watchdog, watched
 
@@ -109,6 +110,8 @@ def _torchrun(
             run.run(run.parse_args(arguments))
     except ChildFailedError as failed:
         codes = {rank: (failure.exitcode, failure.timestamp) for rank, failure in failed.failures.items()}
+        if codes.get(0, (0, 0))[0] == EXIT_NO_READER:  # all is done, and the reader of the result has left
+            return EXIT_NO_READER
         raise_first_error(errors, preempted=EXIT_PREEMPTED in {code for code, _ in codes.values()})
         raise TlegError(f"{_why_failed(codes, dog)}{written_logs(logs)}{again}") from None
     except (RendezvousTimeoutError, RendezvousConnectionError):
