@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
+from tleg_cli.errors import EXIT_PREEMPTED
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+_SECONDS_TO_END = 10.0
 _SAME_CTRL_C = 0.5  # seconds: `timeout -s INT` sends the signal to the process and again to its group
 
 
@@ -47,6 +50,21 @@ def stop_requested() -> int | None:
     return _request.number
 
 
+def _end_anyway() -> None:
+    """In a rank: other code may swallow the exception (a destructor, a bare `except` while importing), or C++ may wait for a rank
+    that has ended already. Before training there is nothing to save, so that the process may end at once."""
+    if "RANK" in os.environ:
+        timer = threading.Timer(_SECONDS_TO_END, os._exit, (EXIT_PREEMPTED,))
+        timer.daemon = True
+        timer.start()
+
+
+def raise_stop_request() -> None:
+    """For waits before training: raises StopRequested again if other code has swallowed it, as a bare `except` while importing does."""
+    if _request.number is not None and _request.raises:
+        raise StopRequested(_request.number)
+
+
 @contextlib.contextmanager
 def catch_stop_signals(before_exit: Callable[[], None] = lambda: None) -> Iterator[None]:
     """While the block runs, a stop signal raises StopRequested, or is noted once training has begun.
@@ -64,6 +82,7 @@ def catch_stop_signals(before_exit: Callable[[], None] = lambda: None) -> Iterat
         if _request.number is None:
             _request.number, _request.at = number, now
             if _request.raises:
+                _end_anyway()
                 raise StopRequested(number)
         elif number == signal.SIGINT and now - _request.at > _SAME_CTRL_C:
             before_exit()

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from tleg_cli.errors import ConfigError, TlegError
 from tleg_cli.launch.processes import started_by_tleg
 from tleg_cli.launch.rank_environment import NUMBERS, RankEnvironment
+from tleg_cli.launch.stop_signals import raise_stop_request
 
 REACHABLE = 120.0  # seconds in which rank 0's address must answer
 EXPLAIN_AFTER = 10.0  # seconds
@@ -70,6 +71,7 @@ class _Wait:
 
     def go_on(self, why: str) -> None:
         """Sleeps a moment. why: what this rank waits for."""
+        raise_stop_request()
         waited = time.monotonic() - self.began
         if self.limit is not None and waited > self.limit:
             raise TlegError(f"{self.ranks}: {why} after {waited:.0f} s; start the other ranks, or {_unset()}")
