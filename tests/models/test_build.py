@@ -44,9 +44,9 @@ def test_the_usual_depth_is_the_familys():
     [
         ({"embed_dims": 16}, ["no option 'embed_dims'", "Did you mean 'embed_dim'"]),
         ({"img_size": 8, "patch_size": 4, "embed_dim": 15, "num_heads": 2}, ["timm can't build", "embed_dim=15"]),
-        ({"img_size": "big"}, ["timm can't build", "img_size='big'"]),
-        ({"img_size": 8, "patch_size": 0}, ["timm can't build"]),
-        ({"img_size": 8, "patch_size": 4, "embed_dim": 16, "num_heads": 0}, ["timm can't build"]),
+        ({"img_size": "big"}, ["img_size = 'big' must be above 0"]),
+        ({"img_size": 8, "patch_size": 0}, ["patch_size = 0 must be above 0"]),
+        ({"img_size": 8, "patch_size": 4, "embed_dim": 16, "num_heads": 0}, ["num_heads = 0 must be above 0"]),
     ],
 )
 def test_options_that_cannot_be_are_refused_in_one_line(options, words):
@@ -109,3 +109,21 @@ def test_building_draws_from_the_generator_and_nothing_else():
         return build_model(VIT, OPTIONS, (2,), 10).blocks[1].attn.qkv.weight
 
     assert torch.equal(weights(), weights())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vit", {"num_heads": -2}),  # 192 % -2 == 0: timm builds it
+        ("vit", {"embed_dim": 0}),
+        ("vit", {"mlp_ratio": -4.0}),
+        ("vit", {"patch_size": "16"}),
+        ("swin_2_stages", {"num_heads": [3, -6]}),
+        ("swin_2_stages", {"window_size": True}),
+        ("convnext", {"dims": []}),
+    ],
+)
+def test_a_size_that_cant_be_is_refused_by_name(name, options):
+    backbone = plugin_manager.get_backbone(name)
+    with pytest.raises(ConfigError, match=f"{next(iter(options))} = .* must be above 0"):
+        timm_call(backbone, options, backbone.usual_depth, 10)

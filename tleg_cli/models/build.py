@@ -92,6 +92,15 @@ def timm_call(backbone: Backbone, options: Mapping[str, Any], depth: Depth, clas
         raise ConfigError(
             f"backbone {backbone.name} has no option {unknown[0]!r}.{did_you_mean(unknown[0], backbone.options)}"
         )
+    for (
+        name,
+        value,
+    ) in options.items():  # timm builds some networks with a negative size, which then fail on the first image
+        example = backbone.options[name]
+        if _is_size(example) and not _is_size(value):
+            raise ConfigError(
+                f"backbone {backbone.name}: {name} = {repr(value)[:80]} must be above 0, as in {example!r}"
+            )
     full = complete_depth(depth, backbone.usual_depth, backbone.name)
     arguments = {
         **backbone.arguments,
@@ -101,6 +110,13 @@ def timm_call(backbone: Backbone, options: Mapping[str, Any], depth: Depth, clas
         "num_classes": classes,
     }
     return TimmCall(backbone.timm_name, arguments)
+
+
+def _is_size(value: Any) -> bool:
+    """Whether a value is a number above 0, or a row of such numbers."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(_is_size(one) for one in value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def build_model(
