@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from tleg_cli.config_file import read_yaml
 from tleg_cli.errors import ConfigError, FileFormatError
@@ -63,7 +63,37 @@ def _metadata(found: Recognised, card: ModelCard | None, checkpoint: Path, which
     )
 
 
-def fit_report(fitted: Fitted, file: Path) -> dict[str, Any]:
+class Quality(TypedDict):
+    """How well layers lie on the basis. numbers: values in them; r2: None if the layers are equal; random: what random layers give."""
+
+    numbers: int
+    r2: float | None
+    random: float | None
+
+
+class StageFitted(Quality):
+    stage: str
+
+
+class ModuleFitted(StageFitted):
+    module: str
+
+
+class FitReport(TypedDict):
+    """What `tleg fit --json` prints. parameters: stored in the learngene; network_parameters: in the network it was fitted to."""
+
+    file: str
+    backbone: str
+    options: dict[str, Any]
+    basis: str
+    depth: str
+    parameters: int
+    network_parameters: int
+    modules: list[ModuleFitted]
+    overall: list[StageFitted]
+
+
+def fit_report(fitted: Fitted, file: Path) -> FitReport:
     """Plain values: each module and each stage with its R^2 and that of random layers."""
     by_module: dict[tuple[str, str], list[StackFit]] = defaultdict(list)
     by_stage: dict[str, list[StackFit]] = defaultdict(list)
@@ -87,7 +117,7 @@ def fit_report(fitted: Fitted, file: Path) -> dict[str, Any]:
     }
 
 
-def _quality(stacks: Iterable[StackFit]) -> dict[str, Any]:
+def _quality(stacks: Iterable[StackFit]) -> Quality:
     of = list(stacks)
     left, variation = sum(one.left for one in of), sum(one.variation for one in of)
     r2 = 1 - left / variation if variation else None

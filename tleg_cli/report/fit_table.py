@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tleg_cli.report.output import print_table
 from tleg_cli.report.units import percent
 
+if TYPE_CHECKING:
+    from tleg_cli.models.fit_checkpoint import FitReport, StageFitted
 
-def print_fit(report: Mapping[str, Any], checkpoint: Path) -> None:
-    """report: what fit_report() gives."""
+
+def print_fit(report: FitReport, checkpoint: Path) -> None:
+    """One row for each module, and one for all of a stage."""
     several = len(report["overall"]) > 1
+    named: list[tuple[str, StageFitted]] = [(one["module"], one) for one in report["modules"]]
+    named += [("all", one) for one in report["overall"]]
     rows = [
         [
-            f"{entry['stage']} {entry['module']}" if several else entry["module"],
+            f"{entry['stage']} {module}" if several else module,
             f"{entry['numbers']:,}",
             percent(entry["r2"]),
             percent(entry["random"]),
         ]
-        for entry in [*report["modules"], *(one | {"module": "all"} for one in report["overall"])]
+        for module, entry in named
     ]
     size, network = report["parameters"], report["network_parameters"]
     title = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from tleg_cli.models.class_names import match_classes, read_class_map, reordered
 from tleg_cli.models.descendant import descendant_card, expanded_model
 from tleg_cli.models.model_file import ModelCard
 from tleg_cli.training.distributed import World
-from tleg_cli.training.evaluate import evaluate
+from tleg_cli.training.evaluate import Scores, evaluate
+from tleg_cli.training.records import DepthScores, EvaluationReport
 from tleg_cli.weights.header import LEARNGENE_FORMAT
 from tleg_cli.weights.read_header import read_header
 
@@ -54,7 +55,7 @@ class Evaluation:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def evaluate_file(wanted: Evaluation, world: World, say: Callable[[str], None]) -> dict[str, Any]:
+def evaluate_file(wanted: Evaluation, world: World, say: Callable[[str], None]) -> EvaluationReport:
     """Scores as plain values; of several depths a list of them, under `depths`. say: takes what the user should know, one line each.
 
     Raises ConfigError if network and data don't fit, FileFormatError for other files.
@@ -71,23 +72,27 @@ def evaluate_file(wanted: Evaluation, world: World, say: Callable[[str], None]) 
     loader = open_eval_loader(
         section, batch_size=wanted.batch_size, rank=world.rank, world=world.size, split=wanted.split
     )
-    found = []
+    found: list[DepthScores] = []
     with closing(loader):
         for depth, build in opened.networks.items():  # one at a time: twelve of them may not fit into the memory
             scores = _score(reordered(build(), match), card.input, loader, wanted.precision, world)
-            if scores["loss"] is None:
+            loss = scores.loss if math.isfinite(scores.loss) else None
+            if loss is None:
                 where = f"{path} at depth {depth}" if len(opened.networks) > 1 else str(path)
                 say(f"{where}: the loss is not finite: logits overflow, perhaps with --precision {wanted.precision}")
-            found.append({"depth": depth, **scores})
-    facts = {"file": str(path), "data": data, "split": wanted.split}
-    return {**facts, "depths": found} if len(found) > 1 else {**facts, **scores}
+            found.append(
+                {"depth": depth, "top1": scores.top1, "top5": scores.top5, "loss": loss, "images": scores.images}
+            )
+    report: EvaluationReport = {"file": str(path), "data": data, "split": wanted.split}
+    if len(found) > 1:
+        return {**report, "depths": found}
+    one = found[0]
+    return {**report, "top1": one["top1"], "top5": one["top5"], "loss": one["loss"], "images": one["images"]}
 
 
-def _score(
-    network: nn.Module, input_spec: InputSpec, loader: Loader, precision: str, world: World
-) -> dict[str, float | int | None]:
+def _score(network: nn.Module, input_spec: InputSpec, loader: Loader, precision: str, world: World) -> Scores:
     with closing(loader.epoch(0)) as batches:
-        scores = evaluate(
+        return evaluate(
             network.to(world.device),
             batches,
             world,
@@ -96,7 +101,6 @@ def _score(
             precision=precision,
             expected=loader.samples,
         )
-    return {**asdict(scores), "loss": scores.loss if math.isfinite(scores.loss) else None}
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,29 @@ class StepRecord(TypedDict):
     images_per_second: float  # since the epoch began or the run was resumed
 
 
+class DepthScores(TypedDict):
+    """Of a learngene at one depth, in percent; loss: None if it is not finite."""
+
+    depth: str
+    top1: float
+    top5: float
+    loss: float | None
+    images: int
+
+
+class EvaluationReport(TypedDict, total=False):
+    """What `tleg evaluate --json` prints: the scores of one network, or `depths` of a learngene."""
+
+    file: str
+    data: str
+    split: str
+    top1: float
+    top5: float
+    loss: float | None
+    images: int
+    depths: list[DepthScores]
+
+
 class Summary(TypedDict, total=False):
     """summary.json of one finished training."""
 
