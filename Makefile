@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN := python3-venv python3-dev g++ pkg-config libturbojpeg0-dev libopencv-dev
 BROWSER := chromium
+WORKERS ?= 2 # processes that run tests, a file at a time
 
 .PHONY: setup quickstart test test-slow lint bench docs clean
 
@@ -23,21 +24,22 @@ quickstart: setup
 	@./quickstart.sh
 
 test: setup $(VENV)/.browser
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-slow: setup $(VENV)/.browser
-	$(BIN)/python -m pytest -m slow --durations=10
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --durations=10
 
 bench: setup # figures depend on the machine; compare the ratios
-	for name in startup inspect_speed data_path parity; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in startup inspect_speed data_path parity any_depth_step; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: setup # docs/cli.md, from --help
+docs: setup # docs/cli.md from --help, docs/config.md from the config classes
 	$(BIN)/python docs/generate_cli.py
+	$(BIN)/python docs/generate_config.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -31,20 +31,26 @@ log=$(mktemp /tmp/tleg-setup.XXXXXX)
 if [ "${1:-}" = "--debian-only" ]; then
     shift
     install_debian "$@" || explain
+    rm -f "$log"
     exit 0
 fi
 
-extras=test,lint
+extras=export,track,test,lint
 if command -v apt-get >/dev/null && install_debian "$@"; then
     extras=ffcv,$extras
 else
     echo "setup: without FFCV, which needs Debian's $*; image folders work, .beton files don't" >&2
 fi
 
-[ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV" || explain
+if [ ! -x "$VENV/bin/python" ]; then
+    free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
+    [ "$free" -ge 10 ] || echo "setup: $free GB are free here; a new environment takes 7 GB, and its downloads 3 GB more for a while" >&2
+    "$PYTHON" -m venv "$VENV" || explain
+fi
 echo "setup: installing tleg[$extras] into $VENV (PyTorch is large: a few minutes the first time)"
 {
     "$VENV/bin/python" -m pip install -q --upgrade pip &&
         "$VENV/bin/python" -m pip install -q -c constraints.txt -e ".[$extras]"
 } >"$log" 2>&1 || explain
+rm -f "$log"
 echo "setup: done, $("$VENV/bin/tleg" --version)"

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+COLUMNS = ("untrained_top1", "tleg_untrained_top1", "separate_top1")
+
 
 def spread(values: Sequence[float]) -> str:
     """`95.6 (95.2 to 96.4)`"""
@@ -18,19 +20,13 @@ def spread(values: Sequence[float]) -> str:
 
 
 def table(summaries: Sequence[dict]) -> list[str]:
-    """One row for each depth."""
-    families = [{one["depth"]: one for one in summary["descendants"]} for summary in summaries]
-    lines = [
-        "| depth | with no further training | after 1 epoch | after 10 epochs | from scratch, 1 epoch | from scratch, 10 epochs |",
-        "|---:|---:|---:|---:|---:|---:|",
-    ]
-    for depth in families[0]:
-        runs = [family[depth] for family in families]
-        cells = [
-            [run["zero_epoch_top1"] for run in runs],
-            *([run[key][at] for run in runs] for key in ("top1", "scratch_top1") for at in (0, -1)),
-        ]
-        lines.append(f"| {depth} | " + " | ".join(map(spread, cells)) + " |")
+    """One row for each depth; a dash where no network was trained separately."""
+    by_depth = [{one["depth"]: one for one in summary["depths"]} for summary in summaries]
+    lines = ["| depth | one any-depth learngene | TLEG as published | trained separately |", "|---:|---:|---:|---:|"]
+    for depth in by_depth[0]:
+        scores = [[run[depth][column] for run in by_depth] for column in COLUMNS]
+        cells = [spread(values) if None not in values else "-" for values in scores]
+        lines.append(f"| {depth} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -39,9 +35,14 @@ def main() -> None:
     summaries = [json.loads(Path(name).read_text()) for name in sys.argv[1:]]
     if not summaries:
         sys.exit(__doc__)
-    print(f"aux net, depth {summaries[0]['aux']['depth']}: {spread([one['aux']['top1'] for one in summaries])} %")
-    print(f"seconds: {spread([one['seconds'] for one in summaries])}\n")
-    print("\n".join(table(summaries)))
+    means = [
+        sum(one["untrained_top1"] for one in summary["depths"] if 3 <= one["depth"] <= 12) / 10 for summary in summaries
+    ]
+    print(f"any depth, mean over depths 3 to 12: {spread(means)} %")
+    print(f"seconds: {spread([one['seconds'] for one in summaries])}")
+    for name, cost in summaries[0]["costs"].items():
+        print(f"{name}: {cost['networks']} trainings, {cost['block_images'] / 1e6:.1f} M images x blocks")
+    print("\n" + "\n".join(table(summaries)))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tleg_cli.api import Backbone, hookimpl
+from tleg_cli.api import Backbone, BlockLayout, hookimpl
 
 _BEIT, _EVA02 = "beit_{}_patch16_224", "eva02_{}_patch14_224"
 _GAMMAS = ("gamma_1", "gamma_2")  # BEiT's layer scale comes last in a branch
 _ENDS = ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias")
+_LAYOUT = BlockLayout(
+    ("mlp.fc1", "mlp.fc2"), norms=(("norm2", "mlp.fc1"),)
+)  # of BEiT; position bias tells its heads apart
 _FREE = {"img_size": 224, "embed_dim": 192, "num_heads": 3}
 
 
@@ -29,12 +32,14 @@ def tleg_backbones() -> Iterable[Backbone]:
             usual_depth=(depth,),
             options={"img_size": 224},
             branch_ends=_GAMMAS if pattern == _BEIT else _ENDS,
+            layout=_LAYOUT if pattern == _BEIT else None,
         )
     yield Backbone(
         "beit",
         timm_name=_BEIT.format("base"),
         options={**_FREE, "patch_size": 16, "mlp_ratio": 4.0},
         branch_ends=_GAMMAS,
+        layout=_LAYOUT,
     )
     yield Backbone(
         "eva02",

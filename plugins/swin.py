@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tleg_cli.api import Backbone, hookimpl
+from tleg_cli.api import Backbone, BlockLayout, hookimpl
 
 _DEPTHS = {"tiny": (2, 2, 6, 2), "small": (2, 2, 18, 2), "base": (2, 2, 18, 2)}
 _STAGES = tuple(f"layers.{stage}.blocks" for stage in range(4))
@@ -19,6 +19,12 @@ _ENDS = {
     _SWINV2: ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"),  # V2 normalises at the end of a branch
 }
 
+_MLP = ("mlp.fc1", "mlp.fc2")
+_LAYOUTS = {  # position bias tells heads apart
+    _SWIN: BlockLayout(_MLP, norms=(("norm2", "mlp.fc1"),)),
+    _SWINV2: BlockLayout(_MLP),
+}
+
 
 @hookimpl
 def tleg_backbones() -> Iterable[Backbone]:
@@ -26,7 +32,8 @@ def tleg_backbones() -> Iterable[Backbone]:
     for size, depths in _DEPTHS.items():
         for pattern, pixels in ((_SWIN, 224), (_SWINV2, 256)):
             name = pattern.format(size)
-            yield Backbone(name, name, _STAGES, "depths", depths, _ALWAYS, {"img_size": pixels}, _HEAD, _ENDS[pattern])
+            more = (_ALWAYS, {"img_size": pixels}, _HEAD, _ENDS[pattern], _LAYOUTS[pattern])
+            yield Backbone(name, name, _STAGES, "depths", depths, *more)
     for family, pattern in (("swin", _SWIN), ("swinv2", _SWINV2)):
         yield from (_free(family, pattern, stages) for stages in (4, 3, 2))
 
@@ -43,6 +50,5 @@ def _free(family: str, pattern: str, stages: int) -> Backbone:
     }
     name = family if stages == 4 else f"{family}_{stages}_stages"
     usual = (2,) * (stages - 2) + (6, 2) if stages > 2 else (2, 6)
-    return Backbone(
-        name, pattern.format("tiny"), _STAGES[:stages], "depths", usual, _ALWAYS, options, _HEAD, _ENDS[pattern]
-    )
+    more = (_ALWAYS, options, _HEAD, _ENDS[pattern], _LAYOUTS[pattern])
+    return Backbone(name, pattern.format("tiny"), _STAGES[:stages], "depths", usual, *more)

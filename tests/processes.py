@@ -17,10 +17,12 @@ from tests.tiny import as_options
 COMMON = ("--preset", "digits", "--device", "cpu", "--data", "digits")
 
 
-def aux_command(teacher: Path, out: Path, *options: object, epochs: int = 3, batch_size: int = 256) -> list[str]:
+def aux_command(
+    teacher: Path, out: Path, *options: object, epochs: int = 3, batch_size: int = 256, settings: tuple[str, ...] = ()
+) -> list[str]:
     """`tleg train-aux` on the tiny digits, with augmentation, dropout and EMA: all that a checkpoint must hold."""
     settings = as_options(
-        "aux.drop_path=0.1", "aux.ema_decay=0.9", f"aux.epochs={epochs}", f"aux.batch_size={batch_size}"
+        "aux.drop_path=0.1", "aux.ema_decay=0.9", f"aux.epochs={epochs}", f"aux.batch_size={batch_size}", *settings
     )
     return [str(word) for word in ("train-aux", *COMMON, "--teacher", teacher, *settings, "--out", out, *options)]
 

@@ -27,7 +27,8 @@ def test_every_preset_opens_with_what_it_is_for(name):
     assert head.startswith("# ")
     for word in ("# Paper:", "# For:", "# Not for:", "# Cost:"):
         assert word in head
-    assert f"tleg train-aux --preset {name}" in head
+    command = {"adopt": "tleg adopt", "fine-tune": "tleg train-des"}.get(name, "tleg train-aux")
+    assert command + ("" if name == "adopt" else f" --preset {name}") in head
 
 
 def test_set_overrides_one_value():
@@ -71,6 +72,10 @@ def test_numbers_are_still_numbers(text, value):
         (["seed=[1"], ["--set seed=[1"]),
         (["a=&x [*x]"], ["aliases"]),
         (["seed=!!python/object/apply:os.system ['true']"], ["python/object"]),
+        (["seed=!!int ''"], ["the tag !!int is not allowed"]),  # PyYAML: IndexError
+        (["aux.ema_decay=!!bool x"], ["the tag !!bool"]),  # KeyError
+        (["aux.lr=!!timestamp x"], ["the tag !!timestamp"]),  # AttributeError
+        (["aux.lr=! 3"], ["the tag !"]),
     ],
 )
 def test_mistakes_are_named(settings, words):

@@ -1,5 +1,6 @@
 """Every example runs: the commands in its text are taken from there, with a training made tiny."""
 
+import json
 import os
 import runpy
 import shlex
@@ -124,3 +125,35 @@ def test_under_slurm_one_node_trains(slurm, tmp_path):
     )
     assert code == 0, output
     assert (tmp_path / "aux" / "learngene.pt").exists()
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_its_scores_are_those_of_tleg(tmp_path, monkeypatch):
+    cells = json.loads((EXAMPLES / "any_depth.ipynb").read_text())["cells"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("TLEG_NOTEBOOK", "--set aux.epochs=1 --set aux.warmup_epochs=0")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    names: dict[str, object] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "any_depth.ipynb", "exec"), names)
+            assert cell["execution_count"], "its outputs are stored"
+    words = [
+        "evaluate",
+        "runs/quickstart/aux/learngene.pt",
+        "--data",
+        "digits",
+        "--depth",
+        "2,9,24",
+        "--device",
+        "cpu",
+        "--json",
+    ]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    scored = {int(one["depth"]): one["top1"] for one in json.loads(done.stdout)["depths"]}
+    ours = dict(zip(names["depths"], names["top1"], strict=True))
+    assert {depth: ours[depth] for depth in scored} == pytest.approx(
+        scored, abs=0.21
+    )  # of 500 images one may be rounded

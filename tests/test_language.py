@@ -68,7 +68,7 @@ DOCUMENTS = [
     *ROOT.glob("*.md"),
     *(ROOT / "docs").glob("*.md"),
     *(ROOT / "examples").glob("*.[ms][dh]"),
-    *(ROOT / "presets").glob("*.yaml"),
+    *(ROOT / "presets").rglob("*.yaml"),
     *(ROOT / "plugins").rglob("*.md"),
     *(ROOT / name for name in ("Makefile", "setup.sh", "quickstart.sh")),
 ]

@@ -10,9 +10,11 @@ import pytest
 import typer
 
 from tleg_cli.cli import app
+from tleg_cli.config import Config, Recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -28,10 +30,20 @@ def commands(text: str) -> list[list[str]]:
 
 
 def test_the_quickstart_of_the_readme_is_the_one_that_runs():
-    script = (ROOT / "quickstart.sh").read_text().replace('"$run', "runs/quickstart").replace('"$seed"', "0")
-    lines = [line.removeprefix("say ") for line in script.splitlines() if line.startswith("say tleg")]
-    ours = [line.replace('"', "").replace("$run", "runs/quickstart") for line in lines]
-    ours[-1] = ours[-1].split(" --seconds")[0]
+    script = (ROOT / "quickstart.sh").read_text()
+    values = {
+        "$run": "runs/quickstart",
+        "$seed": "0",
+        "$teacher": "runs/quickstart/teacher/teacher.safetensors",
+        "$alone": re.search(r'^alone="(.*?)"', script, re.MULTILINE).group(1),
+    }
+    ours = []
+    for line in script.splitlines():
+        if line.startswith(("say tleg", "meanwhile tleg")):
+            line = line.partition(" ")[2].split(" --seconds")[0].replace('"', "")
+            for name, value in values.items():
+                line = line.replace(name, value)
+            ours.append(line)
     block = next(block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "prepare digits" in block)
     assert block.strip().splitlines() == ours
 
@@ -56,9 +68,29 @@ def test_the_plugin_of_the_readme_is_the_one_that_the_tests_run():
     assert plugin in README
 
 
-def test_the_command_reference_is_up_to_date():
-    reference = runpy.run_path(str(ROOT / "docs" / "generate_cli.py"))["reference"]
-    assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run `make docs`"
+@pytest.mark.parametrize("name", ["cli", "config"])
+def test_the_generated_references_are_up_to_date(name):
+    reference = runpy.run_path(str(ROOT / "docs" / f"generate_{name}.py"))["reference"]
+    assert (ROOT / "docs" / f"{name}.md").read_text() == reference(), "run `make docs`"
+
+
+def test_the_config_reference_describes_every_key_with_its_rules():
+    rows = [
+        line.split(" | ") for line in (ROOT / "docs" / "config.md").read_text().splitlines() if line.startswith("| `")
+    ]
+    keys = [row[0].strip("| `") for row in rows]
+    kinds = [Config, Recipe, *(field.annotation for field in Config.model_fields.values() if "Section" in str(field))]
+    for kind in kinds:
+        assert set(getattr(kind, "model_fields", ())) <= set(keys)
+    assert not [row for row in rows if not row[3].strip(" |")], "a key has no comment in tleg_cli/config.py"
+    lines = [" | ".join(row) for row in rows]
+    for line in (
+        "| `image_size` | whole number, at least 1 and at most 4096 | *required* | pixels, square |",
+        "| `lr` | number, above 0 | *required* | highest learning rate, after the warm-up |",
+        "| `precision` | `fp32`, `bf16`, `fp16` | `bf16` | of forward passes (autocast) |",
+    ):
+        assert line in lines
+    assert any(line.endswith("write stop, skip:N (as in skip:10) or rollback |") for line in lines)
 
 
 def test_every_link_to_a_file_leads_somewhere():
@@ -69,7 +101,7 @@ def test_every_link_to_a_file_leads_somewhere():
 
 
 def test_every_promise_names_a_test_that_is_there():
-    rows = [line for line in README.splitlines() if line.startswith("|") and "`tests/" in line]
+    rows = [line for line in GUARANTEES.splitlines() if line.startswith("|") and "`tests/" in line]
     assert len(rows) >= 10
     for row in rows:
         first, *more = re.findall(r"`((?:tests/|test_)\S+)`", row.rsplit("|", 2)[1])

@@ -11,12 +11,23 @@ Importing it is cheap: torch and timm are loaded by the first name that needs th
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tleg_cli.errors import ConfigError, DataError, FileFormatError, PluginError, TlegError
-from tleg_cli.hookspecs import API_VERSION, Backbone, Source, Split, hookimpl
+from tleg_cli.hookspecs import (
+    API_VERSION,
+    SEPARATE,
+    Backbone,
+    BlockLayout,
+    Initialiser,
+    Mixing,
+    Source,
+    Split,
+    Tracker,
+    hookimpl,
+)
 from tleg_cli.learngene.depths import Depth, format_depth, parse_depths
 
 if TYPE_CHECKING:
@@ -31,27 +42,34 @@ if TYPE_CHECKING:
 
 __all__ = [
     "API_VERSION",
+    "SEPARATE",
     "Backbone",
     "Basis",
+    "BlockLayout",
     "ConfigError",
     "DataError",
     "Depth",
     "Expansion",
     "FileFormatError",
     "Fitted",
+    "Initialiser",
     "InputSpec",
     "Learngene",
     "Metadata",
+    "Mixing",
     "PluginError",
     "Source",
     "Split",
     "TlegError",
+    "Tracker",
     "create",
     "expand",
     "fit",
     "format_depth",
+    "fresh_weights",
     "hookimpl",
     "inspect",
+    "mix_blocks",
     "parse_depths",
     "positions",
     "read_learngene",
@@ -81,14 +99,18 @@ def __dir__() -> list[str]:
 
 
 def read_learngene(path: str | Path) -> Learngene:
-    """The learngene of a .pt or .safetensors file, on the CPU. Nothing in the file is executed.
+    """The learngene of a .pt or .safetensors file, or on the Hugging Face Hub, on the CPU. Nothing in the file is executed.
 
-    Raises FileFormatError if the file is not a learngene, ConfigError if its basis needs a plugin that is not installed.
+    path: of the file, or `hf-hub:USER/NAME[/FILE][@REVISION]`, which is fetched into the hub's cache. Raises FileFormatError if
+    the file is not a learngene, ConfigError if its basis needs a plugin that is not installed, TlegError if the hub can't be reached.
+
+        read_learngene("hf-hub:USER/NAME")
     """
     from tleg_cli import plugin_manager
     from tleg_cli.learngene.file import read_learngene as read
+    from tleg_cli.weights.hub import local_file
 
-    return read(Path(path), plugin_manager.bases())
+    return read(local_file(Path(path)), plugin_manager.bases())
 
 
 def write_learngene(learngene: Learngene, path: str | Path) -> None:
@@ -98,15 +120,35 @@ def write_learngene(learngene: Learngene, path: str | Path) -> None:
     write(learngene, Path(path))
 
 
-def expand(learngene: Learngene, depth: int | str | Depth) -> dict[str, Tensor]:
+def expand(
+    learngene: Learngene, depth: int | str | Depth, *, step: str | None = None, positions: str | None = None
+) -> dict[str, Tensor]:
     """The weights of a network of `depth` blocks, by their timm names. Pure and differentiable.
 
     depth: 6, or for a backbone with stages "2:2:18:2" or (2, 2, 18, 2); a single number sets its deepest stage.
+    step, positions: another rule for depths other than the trained one, as `tleg expand` takes it (docs/method.md).
     """
     from tleg_cli.learngene.expand import expand as expand_learngene
+    from tleg_cli.models.branches import reread
     from tleg_cli.models.descendant import full_depth
 
-    return expand_learngene(learngene, full_depth(learngene, _one_depth(depth)))
+    return expand_learngene(reread(learngene, positions, step), full_depth(learngene, _one_depth(depth)))
+
+
+def mix_blocks(
+    source: Learngene, depth: int | str | Depth, rows: Callable[[int, int], Tensor], *, step: str = "none"
+) -> dict[str, Tensor]:
+    """The weights of a network each of whose blocks is a combination of the blocks of a trained one, by their timm names.
+
+    source: the trained network. rows: (blocks, trained blocks) of a stage -> the matrix (blocks, trained blocks) of the combination.
+    step: what the blocks' branches are multiplied by, as in `expand`.
+
+        every_second = mix_blocks(source, 6, lambda blocks, trained: torch.eye(trained)[::2])
+    """
+    from tleg_cli.models.descendant import full_depth
+    from tleg_cli.models.mix_blocks import mix_blocks as mix
+
+    return mix(source, full_depth(source, _one_depth(depth)), rows, step)
 
 
 def create(
@@ -119,8 +161,9 @@ def create(
 ) -> nn.Module:
     """A timm model of `depth` blocks with the weights of the learngene, ready to use or to train.
 
-    learngene: in memory, or the path of its file. classes: of another data set; the head is then freshly initialised, also if the
-    number is the same. step, positions: another rule for depths other than the trained one, as `tleg expand` takes it (docs/method.md).
+    learngene: in memory, the path of its file, or `hf-hub:USER/NAME`. classes: of another data set; the head is then freshly
+    initialised, also if the number is the same. step, positions: another rule for depths other than the trained one, as `tleg expand`
+    takes it (docs/method.md).
     Raises FileFormatError if the learngene doesn't fit its backbone.
 
         model = create("learngene.pt", depth=9)
@@ -130,6 +173,18 @@ def create(
 
     read = read_learngene(learngene) if isinstance(learngene, str | Path) else learngene
     return expanded_model(reread(read, positions, step), _one_depth(depth), classes, fresh_head=classes is not None)
+
+
+def fresh_weights(source: Learngene, depth: int | str | Depth) -> dict[str, Tensor]:
+    """The weights of a freshly initialised network of this depth, like the learngene's networks; from torch's generator."""
+    from tleg_cli import plugin_manager
+    from tleg_cli.models.build import build_model
+    from tleg_cli.models.descendant import full_depth
+
+    metadata = source.metadata
+    backbone = plugin_manager.get_backbone(metadata.backbone)
+    model = build_model(backbone, metadata.options, full_depth(source, _one_depth(depth)), metadata.classes)
+    return dict(model.state_dict())
 
 
 def fit(

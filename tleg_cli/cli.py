@@ -9,6 +9,11 @@ import typer
 
 from tleg_cli import __version__
 from tleg_cli.commands._plugin_commands import Commands
+from tleg_cli.commands._recipe_options import Command
+from tleg_cli.commands.adopt import adopt
+from tleg_cli.commands.bench import bench
+from tleg_cli.commands.card import card
+from tleg_cli.commands.choose import choose
 from tleg_cli.commands.compare import compare
 from tleg_cli.commands.doctor import doctor
 from tleg_cli.commands.evaluate import evaluate
@@ -16,11 +21,15 @@ from tleg_cli.commands.expand import expand
 from tleg_cli.commands.export import export
 from tleg_cli.commands.fit import fit
 from tleg_cli.commands.import_reference import import_reference
+from tleg_cli.commands.init import init
 from tleg_cli.commands.inspect import inspect
+from tleg_cli.commands.lab import lab
 from tleg_cli.commands.plan import plan
 from tleg_cli.commands.plugins import plugins
+from tleg_cli.commands.predict import predict
 from tleg_cli.commands.prepare import prepare
 from tleg_cli.commands.presets import presets
+from tleg_cli.commands.report import report
 from tleg_cli.commands.train_aux import train_aux
 from tleg_cli.commands.train_des import train_des
 from tleg_cli.commands.train_teacher import train_teacher
@@ -30,28 +39,38 @@ from tleg_cli.launch.standard_streams import EXIT_NO_READER, ReaderLeft, guarded
 from tleg_cli.launch.stop_signals import StopRequested, catch_stop_signals, ignore_stop_signals, stop_requested
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init,
     "prepare": prepare,
     "train-teacher": train_teacher,
     "train-aux": train_aux,
+    "adopt": adopt,
     "expand": expand,
     "train-des": train_des,
     "compare": compare,
+    "lab": lab,
     "evaluate": evaluate,
+    "predict": predict,
     "inspect": inspect,
     "fit": fit,
     "import": import_reference,
     "export": export,
     "plan": plan,
+    "bench": bench,
+    "choose": choose,
+    "card": card,
     "presets": presets,
     "plugins": plugins,
     "doctor": doctor,
+    "report": report,
     "verify": verify,
 }
 RESUMABLE = (
     "prepare",
     "train-teacher",
     "train-aux",
+    "adopt",
     "train-des",
+    "lab",
 )  # stopped, they end with 75: the same command carries on
 
 app = typer.Typer(
@@ -66,7 +85,7 @@ app = typer.Typer(
 )
 for name, function in COMMANDS.items():
     first = (function.__doc__ or "").split("\n\n")[0]
-    app.command(name, short_help=" ".join(first.split()))(function)  # given, so that it isn't cut short
+    app.command(name, cls=Command, short_help=" ".join(first.split()))(function)  # given, so that it isn't cut short
 
 
 def _version(wanted: bool) -> None:

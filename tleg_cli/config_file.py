@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tleg_cli.config import Config
+from tleg_cli.config import Config, Recipe
 from tleg_cli.errors import ConfigError, did_you_mean, first_line, printable
 
 MAX_CONFIG_BYTES = 100_000  # thirty times the longest preset; PyYAML takes seconds for more
@@ -20,11 +20,16 @@ _MAX_NUMBER_CHARACTERS = 40
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with plain values only: no aliases (no bombs), no key twice, 1e-5 is a number, and 2:2:6:2 isn't one."""
+    """YAML with plain values only: no aliases (no bombs), no tags (PyYAML trusts `!!bool x` to be one), no key twice, 1e-5 is
+    a number, and 2:2:6:2 isn't one."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", self.peek_event().start_mark)
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", event.start_mark)
+        if (tag := getattr(event, "tag", None)) is not None:
+            problem = f"the tag {tag.replace('tag:yaml.org,2002:', '!!')} is not allowed"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_yaml_int(self, node: Any) -> int:
@@ -79,19 +84,21 @@ def read_yaml(text: str, where: str) -> Any:
         raise ConfigError(printable(f"{where}{place}: {reason}")) from None
 
 
-def preset_names() -> list[str]:
-    """The shipped presets."""
-    files = resources.files("tleg_cli.presets").iterdir()
+def preset_names(folder: str = "") -> list[str]:
+    """The shipped presets; or, of a folder of theirs, what else is shipped as YAML."""
+    files = resources.files("tleg_cli.presets").joinpath(folder).iterdir()
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
-def preset_text(name_or_file: str) -> str:
+def preset_text(name_or_file: str, folder: str = "") -> str:
     """The text of a preset by its name, or of a config file by its path. Raises ConfigError if there is none."""
-    if name_or_file in preset_names():
-        return resources.files("tleg_cli.presets").joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    if name_or_file in preset_names(folder):
+        name = f"{name_or_file}.yaml"
+        return resources.files("tleg_cli.presets").joinpath(folder).joinpath(name).read_text(encoding="utf-8")
     path = Path(name_or_file)
     if not path.suffix and not path.exists():
-        raise ConfigError(f"preset {name_or_file!r} is unknown.{did_you_mean(name_or_file, preset_names())}")
+        what = "protocol" if folder else "preset"
+        raise ConfigError(f"{what} {name_or_file!r} is unknown.{did_you_mean(name_or_file, preset_names(folder))}")
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"{path} is a device or a pipe, not a config file")
@@ -111,6 +118,22 @@ def load_config(name_or_file: str, settings: Iterable[str] = (), **replace: Any)
     values = read_yaml(preset_text(name_or_file), name_or_file)
     if not isinstance(values, dict):
         raise ConfigError(f"{name_or_file}: a config is a mapping of sections, not {type(values).__name__}")
+    _put_all(values, settings)
+    for dotted, value in replace.items():
+        if value is not None:
+            _put(values, dotted.split("__"), value, dotted)
+            _for_every_depth(values, dotted.split("__"))
+    return validate(values, name_or_file)
+
+
+def with_settings(config: Config, settings: Iterable[str]) -> Config:
+    """The config with `--set` values in place of its own. Raises ConfigError that tells every mistake at once."""
+    values = config.model_dump(mode="json")
+    _put_all(values, settings)
+    return validate(values, "settings")
+
+
+def _put_all(values: dict[str, Any], settings: Iterable[str]) -> None:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
@@ -118,11 +141,6 @@ def load_config(name_or_file: str, settings: Iterable[str] = (), **replace: Any)
         path = key.strip().split(".")
         _put(values, path, read_yaml(value, f"--set {setting}"), setting)
         _for_every_depth(values, path)
-    for dotted, value in replace.items():
-        if value is not None:
-            _put(values, dotted.split("__"), value, dotted)
-            _for_every_depth(values, dotted.split("__"))
-    return validate(values, name_or_file)
 
 
 def _for_every_depth(values: Mapping[str, Any], path: Sequence[str]) -> None:
@@ -156,8 +174,16 @@ def validate(values: Mapping[str, Any], where: str) -> Config:
 
 def _clause(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden" and key in Recipe.model_fields:
+        return f"unknown key {key}; each training has its own: aux.{key} (train-aux), descendant.{key} (train-des), teacher.recipe.{key}"
     if item["type"] == "extra_forbidden":
         return f"unknown key {key}.{did_you_mean(str(item['loc'][-1]), _keys_at(item['loc'][:-1]))}"
+    return problem(item)
+
+
+def problem(item: Any) -> str:
+    """What pydantic says about one value, as a clause: which one, what it is, and the rule."""
+    key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "missing":
         return f"{key} is missing"
     shown = repr(item["input"])

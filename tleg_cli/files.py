@@ -114,9 +114,9 @@ def _is_abandoned(path: Path) -> bool:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder in the system's temporary folder until the block ends. First removes those that killed calls left.
+    """A new folder in the system's temporary folder, removed when the block ends. Folders that killed calls left behind are removed first.
 
-    Raises TlegError if there is no such folder that can be written.
+    Raises TlegError if none can be written to.
     """
     try:
         _remove_left_folders(Path(tempfile.gettempdir()))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
@@ -24,13 +25,31 @@ from tleg_cli.errors import PluginError
 if TYPE_CHECKING:
     import typer
     from PIL.Image import Image
+    from torch import Tensor
 
     from tleg_cli.learngene.basis import Basis
+    from tleg_cli.learngene.depths import Depth
+    from tleg_cli.learngene.gene import Learngene
 
 hookspec = pluggy.HookspecMarker("tleg")
 hookimpl = pluggy.HookimplMarker("tleg")
 
 API_VERSION = 1  # a plugin may state the version it was written for (TLEG_API = 1); a higher one than this is refused
+
+
+@dataclass(frozen=True)
+class BlockLayout:
+    """Which layers of a block have equivalent weights, so that `--align` may exchange them (docs/adopt.md).
+
+    mlp: the linear layers before and after the hidden units, with a function of each single unit between them.
+    attention: the linear layer of queries, keys and values in one, and the one after the heads. The module that holds the
+    first has `num_heads`; heads differ in nothing else.
+    norms: (norm, linear layer) pairs; the layer alone reads the norm's output.
+    """
+
+    mlp: tuple[str, str] | None = None
+    attention: tuple[str, str] | None = None
+    norms: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,7 @@ class Backbone:
     head: the names that belong to the classifier, which is reused only for the same classes.
     branch_ends: the weights of a block that end its residual branches, bias included, or only the layer scale where there is one:
     scaled by s, what the block adds to its input is scaled by s. Needed for the residual step, and checked on the network.
+    layout: which weights of a block have equivalents, needed for `--align` and checked on the network; None: it isn't offered.
 
     A new network is registered with timm (`timm.models.register_model`) when its plugin is imported.
     Raises PluginError for a field that can't be what it says.
@@ -58,6 +78,7 @@ class Backbone:
     options: Mapping[str, Any] = field(default_factory=dict)
     head: tuple[str, ...] = ("head",)
     branch_ends: tuple[str, ...] = ()
+    layout: BlockLayout | None = None
 
     def __post_init__(self) -> None:
         _check_backbone(self)
@@ -89,6 +110,77 @@ class Source:
         return self.train() if name == "train" else self.val()
 
 
+TRAINED_AT = ("shallowest", "middle", "deepest", "all")
+SEPARATE = "separate"  # a weight of its own for every block: a plain network
+
+
+class Tracker(Protocol):
+    """Records a training somewhere in addition to metrics.jsonl, on rank 0."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Values by name, as in `loss` or `top1/depth 12`, after a step (from 1)."""
+        ...
+
+    def close(self) -> None:
+        """The training ends or is stopped."""
+        ...
+
+
+# (run folder, configuration as plain values, step at which the training begins or continues) -> the tracker
+OpenTracker = Callable[[Path, Mapping[str, Any], int], Tracker]
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """A first training of each network in which its blocks stay combinations of the source's blocks, and only the coefficients are
+    trained, one for each weight of a block.
+
+    rows: (blocks, trained blocks) of a stage -> the matrix (blocks, trained blocks) of the coefficients at the start. share: of each
+    network's own budget. settings: further ones of this training, as `tleg train-aux --set` takes them.
+    """
+
+    rows: Callable[[int, int], Tensor]
+    share: float
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Initialiser:
+    """One way to initialise networks of several depths, as `tleg lab` compares them. about: one line. paper: a link.
+
+    grow: (source, depth) -> the weights of a network of this depth, by their names in its state dict. source: what was trained
+    once for all depths; depth: blocks of each stage. None: without a source, every network starts fresh.
+    trained_at: the depth of the source: one of the family's, "middle" (the geometric mean of shallowest and deepest), or "all",
+    which draws a depth for every step. basis: of the source, or "separate": then shallower ones take
+    evenly spaced blocks of the deepest. settings: further ones of its training, as
+    `tleg train-aux --set` takes them. share: of the family's budget that the source gets, 1 if the networks are not trained
+    afterwards. teacher: False for a method that learns from labels only. then: settings of a second training of the
+    source, at all depths, which starts from the first one as `tleg adopt` does; each gets half of the share. mixing: in place of
+    grow, the network's weights are learned combinations of the source's blocks.
+    Raises PluginError for a field that can't be what it says.
+    """
+
+    name: str
+    about: str
+    paper: str = ""
+    grow: Callable[[Learngene, Depth], Mapping[str, Tensor]] | None = None
+    trained_at: str = "middle"
+    basis: str = SEPARATE
+    settings: tuple[str, ...] = ()
+    share: float = 0.0
+    teacher: bool = True
+    then: tuple[str, ...] = ()
+    mixing: Mixing | None = None
+
+    def __post_init__(self) -> None:
+        _check_initialiser(self)
+
+    @property
+    def has_source(self) -> bool:
+        """Whether something is trained once for all depths."""
+        return self.grow is not None or self.mixing is not None
+
+
 class Hooks:
     """What a plugin may define. Every hook returns a list; tleg calls it once, when the first name is looked up."""
 
@@ -105,6 +197,16 @@ class Hooks:
     @hookspec
     def tleg_sources(self) -> Iterable[tuple[str, Callable[[str], Source]]]:
         """Data sources: (scheme, open). `--data scheme/rest` calls `open("rest")`."""
+        raise NotImplementedError
+
+    @hookspec
+    def tleg_initialisers(self) -> Iterable[Initialiser]:
+        """Ways to initialise networks of several depths, for `tleg lab`."""
+        raise NotImplementedError
+
+    @hookspec
+    def tleg_trackers(self) -> Iterable[tuple[str, Callable[[], OpenTracker]]]:
+        """Trackers of trainings: (name, load). `load()` imports what the tracker needs, and raises ConfigError if that is missing."""
         raise NotImplementedError
 
     @hookspec
@@ -165,6 +267,7 @@ _BACKBONE_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "a tuple of weights of a block, as in ('attn.proj.weight',)",
         lambda value: value == () or _are_places(value),
     ),
+    "layout": ("a BlockLayout, or None", lambda value: value is None or isinstance(value, BlockLayout)),
 }
 
 
@@ -181,4 +284,58 @@ def _check_backbone(backbone: Backbone) -> None:
     if twice:
         raise PluginError(
             f"backbone {backbone.name!r} sets {min(twice)!r} twice; tleg itself passes the depth and the classes"
+        )
+
+
+_INITIALISER_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a name without spaces, as in 'first-blocks'", is_name),
+    "about": ("one line", lambda value: isinstance(value, str) and value.isprintable() and bool(value)),
+    "paper": ("a link, or empty", lambda value: isinstance(value, str) and value.isprintable()),
+    "grow": ("a function of (source, depth), or None", lambda value: value is None or callable(value)),
+    "trained_at": (", ".join(TRAINED_AT), lambda value: value in TRAINED_AT),
+    "basis": ("the name of a basis, or 'separate'", lambda value: isinstance(value, str) and bool(value)),
+    "settings": (
+        "a tuple of settings, as in ('aux.drop_path=0.1',)",
+        lambda value: isinstance(value, tuple) and all(isinstance(one, str) and "=" in one for one in value),
+    ),
+    "then": (
+        "a tuple of settings, as in ('expansion.step=deeper',)",
+        lambda value: isinstance(value, tuple) and all(isinstance(one, str) and "=" in one for one in value),
+    ),
+    "share": ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1),
+    "teacher": ("True or False", lambda value: isinstance(value, bool)),
+    "mixing": (
+        "a Mixing with a function rows and a share above 0 and below 1, or None",
+        lambda value: (
+            value is None
+            or (
+                isinstance(value, Mixing)
+                and callable(value.rows)
+                and type(value.share) in (int, float)
+                and 0 < value.share < 1
+                and all(isinstance(one, str) and "=" in one for one in value.settings)
+            )
+        ),
+    ),
+}
+
+
+def _check_initialiser(method: Initialiser) -> None:
+    for field_name, (rule, holds) in _INITIALISER_RULES.items():
+        value = getattr(method, field_name)
+        if not holds(value):
+            raise PluginError(f"{field_name} of initialiser {shown(method.name)} is {shown(value)}; it must be {rule}")
+    if method.grow is not None and method.mixing is not None:
+        raise PluginError(f"initialiser {method.name!r} has grow and mixing; one of them gives the networks' weights")
+    if method.has_source != (method.share > 0):
+        raise PluginError(
+            f"initialiser {method.name!r} has share {method.share:g}; it must be above 0 with grow or mixing, and 0 without"
+        )
+    if method.mixing is not None and (method.basis != SEPARATE or method.share == 1):
+        raise PluginError(
+            f"initialiser {method.name!r} has mixing; its source must have separate blocks, and its share be below 1"
+        )
+    if method.then and (method.trained_at, method.basis) != ("deepest", SEPARATE):
+        raise PluginError(
+            f"initialiser {method.name!r} has then; only a separate network at the deepest depth can go on"
         )

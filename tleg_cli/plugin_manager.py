@@ -20,14 +20,17 @@ import pluggy
 
 from tleg_cli import __version__
 from tleg_cli.errors import ConfigError, PluginError, did_you_mean
-from tleg_cli.hookspecs import Backbone, Hooks, check_version, is_name, shown
+from tleg_cli.hookspecs import Backbone, Hooks, Initialiser, check_version
+from tleg_cli.plugin_checks import CHECKS
 
 ENTRY_POINTS = "tleg"
-BUILT_IN = tuple(f"tleg_cli.plugins.{name}" for name in ("deit", "swin", "eva", "convnext"))  # strings: no import here
+BUILT_IN = tuple(
+    f"tleg_cli.plugins.{name}" for name in ("deit", "swin", "eva", "convnext", "initialisers", "trackers")
+)  # strings: no import here
 LIMIT = "TLEG_LOAD_PLUGINS"  # comma-separated names of entry points to load; empty: none; unset: all
 RESERVED = {  # tleg's own names, which no plugin may define
     "tleg_bases": ("constant", "linear", "polynomial", "piecewise", "hat"),
-    "tleg_sources": ("digits", "synthetic", "torch", "hfds"),
+    "tleg_sources": ("digits", "mnist5k", "synthetic", "torch", "hfds", "holdout", "first"),
 }
 BROKEN = (Exception, SystemExit)  # what a third party's code may raise
 
@@ -194,57 +197,33 @@ def sources() -> dict[str, Callable[[str], Any]]:
     return {scheme: found.get(scheme)[1] for scheme in found.owners}
 
 
+def initialisers() -> dict[str, Initialiser]:
+    """Every registered initialiser by its name, without names that two plugins claim."""
+    return dict(offers("tleg_initialisers").items)
+
+
+def get_initialiser(name: str) -> Initialiser:
+    """The initialiser called `name`. Raises PluginError if two plugins claim it, ConfigError if there is none."""
+    found: Initialiser | None = offers("tleg_initialisers").get(name)
+    if found is None:
+        near = did_you_mean(name, initialisers())
+        raise ConfigError(
+            f"method {name!r} is unknown.{near}{failures('tleg_initialisers')} `tleg lab --list` shows all."
+        )
+    return found
+
+
+def get_tracker(name: str) -> Callable[[], Any]:
+    """What loads the tracker called `name`. Raises PluginError if two plugins claim it, ConfigError if there is none."""
+    found = offers("tleg_trackers")
+    pair = found.get(name)
+    if pair is None:
+        raise ConfigError(f"tracker {name!r} is unknown.{did_you_mean(name, found.items)}{failures('tleg_trackers')}")
+    load_tracker: Callable[[], Any] = pair[1]
+    return load_tracker
+
+
 def get_command(name: str, own: Iterable[str] = ()) -> Any:
     """The Typer app of `tleg name`, None if no plugin has it. own: tleg's commands. Raises PluginError if two claim it."""
     pair = offers("tleg_commands", frozenset(own)).get(name)
     return None if pair is None else pair[1]
-
-
-def _backbone_name(item: Any) -> str:
-    if not isinstance(item, Backbone):  # which checks its own fields
-        raise PluginError(f"{shown(item)} is not a Backbone")
-    return item.name
-
-
-def _basis_name(item: Any) -> str:
-    """A matrix with a row for each block and a column for each theta, at any depth."""
-    import torch
-
-    from tleg_cli.learngene.basis import Basis
-
-    if not isinstance(item, Basis):
-        raise PluginError(f"{shown(item)} is not a Basis")
-    if not is_name(item.name):
-        raise PluginError(f"the name of a basis is {shown(item.name)}; it must be a name without spaces")
-    if type(item.rank) is not int or item.rank < 1 or len(item.directions) != item.rank:
-        raise PluginError(f"basis {item.name!r} has rank {item.rank!r} and {len(item.directions)} directions")
-    for depth in (1, 5):
-        matrix, rule = item.matrix(depth), f"must be finite and of shape {(depth, item.rank)}"
-        shape = tuple(getattr(matrix, "shape", ()))
-        if shape != (depth, item.rank) or not isinstance(matrix, torch.Tensor) or not matrix.isfinite().all():
-            raise PluginError(f"basis {item.name!r}: matrix({depth}) {rule}, not {shape}")
-    return item.name
-
-
-def _pair_name(item: Any, what: str, holds: Callable[[Any], bool]) -> str:
-    if not isinstance(item, tuple) or len(item) != 2 or not is_name(item[0]):
-        raise PluginError(f"{shown(item)} is not a pair (name, {what})")
-    if not holds(item[1]):
-        raise PluginError(f"{item[0]!r}: {shown(item[1])} is not a {what}")
-    return item[0]
-
-
-def _is_app(value: Any) -> bool:
-    import typer
-
-    return isinstance(value, typer.Typer)
-
-
-CHECKS: dict[
-    str, Callable[[Any], str]
-] = {  # hook -> the name of an item; raises PluginError for one that can't be used
-    "tleg_backbones": _backbone_name,
-    "tleg_bases": _basis_name,
-    "tleg_sources": lambda item: _pair_name(item, "function", callable),
-    "tleg_commands": lambda item: _pair_name(item, "Typer app", _is_app),
-}

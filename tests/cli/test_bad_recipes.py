@@ -32,6 +32,33 @@ def test_fewer_images_than_one_global_batch(tleg, made, tmp_path):
     refused(tleg("train-aux", *COMMON, *options), "10 training images", "64", out=tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (("train-aux", "--lr", "1e-3"), "--set aux.lr=1e-3"),
+        (("train-aux", "--depth=3-6"), "--set aux.depth=3-6"),
+        (("train-des", "--batch-size=64"), "--set descendant.batch_size=64"),
+        (("train-teacher", "--epochs", "--json"), "--set teacher.recipe.epochs=VALUE"),
+        (("adopt", "mine.safetensors", "--learning-rate", "$(id)"), "--set 'aux.lr=$(id)'"),
+        (("bench", "--batch-size", "8"), "--set aux.batch_size=8"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_recipe_value_as_an_option_names_the_setting(tleg, command, advice):
+    preset = () if command[0] == "adopt" else ("--preset", "digits")
+    done = tleg(*command, *preset)
+    assert done.code == 2
+    assert done.err.splitlines()[-1].endswith(f"It is a value of the config; write {advice}")
+    assert done.out == ""
+
+
+def test_other_unknown_options_and_those_of_torchrun_are_left_to_others(tleg):
+    done = tleg("train-aux", "--preset", "digits", "--presett", "x")
+    assert (done.code, "write --set" in done.err) == (2, False)
+    done = tleg("train-aux", "--preset", "none-such", "--", "--lr", "1")
+    assert (done.code, "preset 'none-such' is unknown" in done.err) == (1, True)
+
+
 def test_a_refused_command_put_right_begins_in_the_same_folder(tleg, made, tmp_path):
     options = ("--data", "digits", "--teacher", made.teacher, "--out", tmp_path / "out")
     wrong = as_options("aux.batch_size=5000")
@@ -64,3 +91,11 @@ def test_the_teacher_that_is_missing(tleg, tmp_path):
 
 def test_the_presets_own_place_is_named_when_nothing_is_there(tleg, tmp_path):
     refused(tleg("train-aux", "--preset", "small", "--device", "cpu", "--out", tmp_path / "out"), "/fast/imagenet")
+
+
+@pytest.mark.parametrize("command", ["train-teacher", "train-aux", "train-des", "adopt", "bench"])
+def test_a_command_without_arguments_says_what_is_missing(tleg, command):
+    done = tleg(command)
+    assert done.code == 2
+    assert "Missing" in done.err
+    assert "Traceback" not in done.err

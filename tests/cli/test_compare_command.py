@@ -1,150 +1,106 @@
-"""`tleg compare` accepts three runs that belong together, and names what is wrong with all others."""
+"""`tleg compare` accepts runs that belong together, and names what is wrong with all others."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Made, in_its_own_process
+from tests.tiny import as_options
 
-def run_folder(folder: Path, summary: object, **record: object) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "summary.json").write_text(summary if isinstance(summary, str) else json.dumps(summary))
-    if record:
-        (folder / "run.json").write_text(json.dumps(record))
-    return folder
+ANY = ("aux.depth=2-4", "expansion.positions=ends", "expansion.step=1")
+ALONE = ("aux.depth=2", "basis=piecewise:2")
 
 
-def family(folder: Path, init: str, *, depths=("2", "5"), gene="right", summary=None, **record) -> Path:
-    listed = []
-    for depth in depths:
-        one = {
-            "kind": "descendant", "depth": depth, "init": init, "parameters": 1000 * int(depth), "zero_epoch_top1": 60.0,
-            "top1": [70.0, 80.0], "final_top1": 80.0, "seconds": 1.5,
-        }  # fmt: skip
-        one |= {"zero_epoch_top1": 10.0, "top1": [30.0, 75.0]} if init == "scratch" else {}
-        listed.append(one | (summary or {}))
-        known = {"depth": depth, "learngene": {"sha256": gene}, "backbone": {"name": "vit"}, "data": {"path": "digits"}}
-        run_folder(folder / f"depth-{int(depth):02d}", one, **(known | record))
-    return run_folder(folder, {"kind": "family", "init": init, "descendants": listed})
-
-
-def aux(folder: Path, **changes: object) -> Path:
-    known = {"kind": "aux", "depth": "3", "final_top1": 66.5, "seconds": 2, "sha256": {"learngene.pt": "right"}}
-    return run_folder(folder, known | changes, depth="3")
-
-
-@pytest.fixture
-def runs(tmp_path):
-    return {
-        "aux": aux(tmp_path / "aux"),
-        "family": family(tmp_path / "des", "learngene"),
-        "scratch": family(tmp_path / "scratch", "scratch", gene="any, only its shape is used"),
-    }
+@pytest.fixture(scope="session")
+def runs(made: Made, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An any-depth learngene, one as published, and a separate network of two blocks, of one epoch each."""
+    root = tmp_path_factory.mktemp("compared")
+    common = ["--preset", "digits", "--data", "digits", "--device", "cpu", "--teacher", made.teacher]
+    for name, settings in (("aux", ANY), ("separate", ALONE)):
+        done = in_its_own_process("train-aux", *common, *as_options("aux.epochs=1", *settings), "--out", root / name)
+        assert done.code == 0, done.err
+    return {"aux": root / "aux", "tleg": made.learngene.parent, "separate": root / "separate"}
 
 
 @pytest.fixture
 def compare(tleg, tmp_path):
-    def run(folders, *options):
+    def run(folders: dict[str, Path], *options: object):
         named = [word for name, folder in folders.items() for word in (f"--{name}", folder)]
-        return tleg("compare", *named, "--out", tmp_path / "v1.5", *options)
+        return tleg("compare", *named, "--out", tmp_path / "v1.5", "--depth", "2-4", "--device", "cpu", *options)
 
     return run
 
 
-def test_three_runs_that_belong_together(compare, runs, tmp_path):
-    done = compare(runs, "--json")
+def test_runs_that_belong_together(tleg, compare, runs, tmp_path):
+    done = compare(runs, "--seconds", 7, "--json")
     assert done.code == 0, done.err
-    assert done.json() == json.loads((tmp_path / "v1.5" / "summary.json").read_text())
-    assert done.json()["descendants"][1] == {
-        "depth": 5, "parameters": 5000, "zero_epoch_top1": 60.0, "top1": [70.0, 80.0], "scratch_top1": [30.0, 75.0]
-    }  # fmt: skip
-    assert compare(runs).out.splitlines()[2].split()[-2:] == ["epoch", "2"]
+    found = done.json()
+    assert found == json.loads((tmp_path / "v1.5" / "summary.json").read_text())
+    assert (found["aux"]["depths"], found["seconds"]) == ("2-4", 7)
+    assert [one["depth"] for one in found["depths"]] == [2, 3, 4]
+    scores = {
+        name: tleg("evaluate", runs[name] / "learngene.pt", "--data", "digits", "--depth", "2-4", "--json").json()
+        for name in ("aux", "tleg")
+    }
+    for at, one in enumerate(found["depths"]):
+        assert one["untrained_top1"] == pytest.approx(scores["aux"]["depths"][at]["top1"], abs=0.01)
+        assert one["tleg_untrained_top1"] == pytest.approx(scores["tleg"]["depths"][at]["top1"], abs=0.01)
+    alone = json.loads((runs["separate"] / "summary.json").read_text())
+    assert [one["separate_top1"] for one in found["depths"]] == [alone["final_top1"], None, None]
+    assert [one["separate_epochs"] for one in found["depths"]] == [1, None, None]
+    # 5 steps of 256 images: an average of 3 blocks, 3 blocks, 2 blocks
+    assert [found["costs"][name]["block_images"] for name in ("aux", "tleg", "separate")] == [3840, 3840, 2560]
+    assert (tmp_path / "v1.5" / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
-def swap(runs):
-    return {**runs, "family": runs["scratch"], "scratch": runs["family"]}
+def test_a_learngene_alone_is_shown_as_a_table(compare, runs):
+    done = compare({"aux": runs["aux"]})
+    assert done.code == 0, done.err
+    assert [line.split()[0] for line in done.out.splitlines()[2:5]] == ["2", "3", "4"]
+    assert "any depth" in done.out
+    assert "TLEG" not in done.out
+
+
+def changed(folder: Path, to: Path, name: str, **values: object) -> Path:
+    """A copy of a run in which one document differs."""
+    shutil.copytree(folder, to)
+    document = json.loads((to / name).read_text())
+    (to / name).write_text(json.dumps({**document, **values}))
+    return to
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (swap, "swap the two"),
-        (lambda runs: {**runs, "aux": runs["family"]}, "--aux"),
-        (lambda runs: {**runs, "aux": aux(runs["aux"], kind="teacher")}, "is a run of `tleg train-teacher`"),
-        (lambda runs: {**runs, "family": runs["family"] / "depth-02"}, "give the folder above it"),
-        (lambda runs: {**runs, "scratch": runs["family"]}, "was trained from a learngene"),
-        (lambda runs: {**runs, "aux": aux(runs["aux"], sha256={"learngene.pt": "other"})}, "another learngene"),
-        (lambda runs: {**runs, "scratch": family(runs["scratch"], "scratch", depths=("2",))}, "different depths"),
-        (lambda runs: {**runs, "scratch": family(runs["scratch"], "scratch", data={"path": "mnist"})}, "another data"),
-        (lambda runs: {**runs, "scratch": family(runs["scratch"], "scratch", backbone={"name": "x"})}, "backbone"),
-        (lambda runs: {**runs, "scratch": family(runs["scratch"], "scratch", summary={"parameters": 7})}, "parameters"),
-        (lambda runs: {**runs, "aux": runs["aux"] / "nothing"}, "does not hold a finished run"),
+        (lambda runs, to: {**runs, "tleg": runs["aux"]}, "was not trained as TLEG was published"),
+        (lambda runs, to: {**runs, "separate": runs["tleg"]}, "--set basis=piecewise:3"),
+        (lambda runs, to: {**runs, "aux": runs["aux"].parent}, "does not hold a finished run"),
+        (lambda runs, to: {**runs, "aux": changed(runs["aux"], to, "summary.json", kind="teacher")}, "tleg train-teacher"),
+        (lambda runs, to: {**runs, "tleg": changed(runs["tleg"], to, "run.json", classes=["a"])}, "another classes"),
+        (lambda runs, to: {**runs, "tleg": changed(runs["tleg"], to, "run.json", teacher={"sha256": "b"})}, "another teacher"),
+        (lambda runs, to: {**runs, "tleg": changed(runs["tleg"], to, "run.json", images={})}, "another training images"),
+        (lambda runs, to: {**runs, "aux": changed(runs["aux"], to, "summary.json", plan={"epochs": "x"})}, "epochs is"),
+        (lambda runs, to: {**runs, "aux": changed(runs["aux"], to, "summary.json", learngene_parameters=-1)}, "never writes"),
+        (lambda runs, to: {**runs, "separate": changed(runs["separate"], to, "summary.json", final_top1="x")}, "final_top1"),
     ],
 )  # fmt: skip
-def test_runs_that_do_not_belong_together_are_refused(compare, runs, tmp_path, change, words):
-    done = compare(change(runs))
-    assert (done.code, done.out) == (1, "")
+def test_runs_that_do_not_belong_together(compare, runs, tmp_path, change, words):
+    done = compare(change(runs, tmp_path / "changed"))
+    assert done.code == 1
     assert done.err.startswith("error: ")
-    assert done.err.count("\n") == 1
     assert words in done.err
     assert not (tmp_path / "v1.5").exists()
 
 
-def test_other_classes_or_images_are_refused_even_if_the_path_is_the_same(compare, runs):
-    for key, values in (
-        ("classes", (["a", "b"], ["b", "a"])),
-        ("images", ({"val": {"images": 4}}, {"val": {"images": 5}})),
-    ):
-        for name, value in zip(("family", "scratch"), values, strict=True):
-            family(runs[name], "learngene" if name == "family" else "scratch", **{key: value})
-        assert "depth 2 has another" in compare(runs).err
-
-
-@pytest.mark.parametrize(
-    "summary",
-    [
-        "[1, 2]", "{", "null", '"text"', "[" * 100_000, '{"kind": ["aux"]}', '{"kind": "aux", "depth": 7}',
-        '{"kind": "aux", "depth": "3", "final_top1": "high"}', '{"kind": "aux", "depth": "3-12"}',
-        '{"kind": "aux", "depth": "3", "seconds": {}}', '{"kind": "aux", "depth": "3", "sha256": {"a": []}}',
-    ],
-)  # fmt: skip
-def test_a_summary_of_wrong_types_is_one_line(compare, runs, summary):
-    done = compare({**runs, "aux": run_folder(runs["aux"], summary)})
-    assert (done.code, done.err.count("\n")) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"top1": 80}, {"top1": ["a"]}, {"depth": None}, {"depth": "0"}, {"parameters": "many"}, {"parameters": True},
-     {"zero_epoch_top1": []}, {"seconds": "1"}],
-)  # fmt: skip
-def test_a_descendant_of_wrong_types_is_one_line(compare, runs, change):
-    done = compare({**runs, "family": family(runs["family"], "learngene", summary=change)})
-    assert (done.code, done.err.count("\n")) == (1, 1), done.err
-
-
-def test_scores_that_are_not_finite_are_null_and_never_nan(compare, runs, tmp_path):
-    nan = float("nan")
-    family(runs["family"], "learngene", summary={"top1": [nan, 80.0], "zero_epoch_top1": nan})
-    done = compare(runs, "--json")
-    assert done.code == 0, done.err
-    assert "NaN" not in done.out + (tmp_path / "v1.5" / "summary.json").read_text()
-    assert done.json()["descendants"][0]["top1"] == [None, 80.0]
-    assert compare(runs).code == 0
-    assert compare(runs, "--seconds", "nan").code == 1
-
-
-def test_no_epochs_and_families_of_unequal_length_are_shown(compare, runs):
-    family(runs["family"], "learngene", summary={"top1": []})
-    table = compare(runs).out
-    assert "scratch: 2" in table
-    assert "0 epochs" in table
-
-
-def test_the_summary_of_a_run_is_never_replaced(tleg, runs):
-    before = (runs["aux"] / "summary.json").read_text()
-    named = [word for name, folder in runs.items() for word in (f"--{name}", folder)]
-    for out in (*runs.values(), runs["family"] / "depth-02", runs["aux"].parent / "des" / ".." / "aux"):
-        done = tleg("compare", *named, "--out", out)
-        assert (done.code, "would be replaced" in done.err) == (1, True), out
-    assert (runs["aux"] / "summary.json").read_text() == before
+def test_a_depth_twice_and_the_folder_of_a_run(tleg, runs, tmp_path):
+    twice = ["--separate", runs["separate"]] * 2
+    done = tleg("compare", "--aux", runs["aux"], *twice, "--out", tmp_path / "x")
+    assert (done.code, "both have depth 2" in done.err) == (1, True)
+    summary = (runs["aux"] / "summary.json").read_bytes()
+    done = tleg("compare", "--aux", runs["aux"], "--out", runs["aux"])
+    assert (done.code, "is the folder of a run" in done.err) == (1, True)
+    assert (runs["aux"] / "summary.json").read_bytes() == summary
+    done = tleg("compare", "--aux", runs["aux"], "--out", tmp_path / "x", "--seconds", "nan")
+    assert (done.code, "is not a duration" in done.err) == (1, True)

@@ -1,7 +1,5 @@
 """From digits to descendants by commands alone, and what each of them leaves and says."""
 
-import json
-
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -44,19 +42,6 @@ def test_from_images_to_a_family(tleg, tmp_path):
         scored = tleg("evaluate", gene, "--depth", one["depth"], "--data", data, "--json", "--device", "cpu")
         assert scored.json()["top1"] == pytest.approx(one["zero_epoch_top1"])
         assert scored.json()["images"] == 500
-
-    compared = tleg(
-        "compare", "--aux", tmp_path / "aux", "--family", tmp_path / "des", "--scratch", tmp_path / "scratch",
-        "--out", tmp_path / "report", "--seconds", 7,
-    )  # fmt: skip
-    assert compared.code == 0
-    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
-    assert summary["aux"]["depth"] == 3
-    assert summary["seconds"] == 7
-    for one in summary["descendants"]:
-        assert set(one) >= {"depth", "zero_epoch_top1", "top1", "scratch_top1"}
-        assert len(one["top1"]) == len(one["scratch_top1"]) == 1
-    assert (tmp_path / "report" / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_expand_writes_plain_timm_networks(tleg, made, tmp_path):

@@ -194,3 +194,25 @@ def test_cards_with_strange_values_are_shown(tleg, tmp_path, card, shapes):
     done = tleg("inspect", tmp_path / "x.safetensors", *shapes, "--html", tmp_path / "page.html")
     assert (done.code == 0) or done.err.count("\n") == 1
     json.loads(tleg("inspect", tmp_path / "x.safetensors", *shapes, "--json").out or "null")
+
+
+def test_the_profile_over_depths_is_what_evaluate_gives_for_each_rule(tleg, made, tmp_path):
+    data = ("--data", "digits", "--depths", "2,3,5")
+    done = tleg("inspect", made.learngene, *data, "--json", "--png", tmp_path)
+    assert done.code == 0, done.err
+    published, scaled = done.json()["files"][0]["profiles"]
+    assert (published["positions"], published["step"]) == ("tleg", "none")
+    assert (scaled["positions"], scaled["step"]) == ("ends", "scaled")
+    for profile, options in ((published, ()), (scaled, ("--step", "scaled"))):
+        scored = tleg("evaluate", made.learngene, "--data", "digits", "--depth", "2,3,5", "--json", *options).json()
+        assert profile["scores"] == [{"depth": one["depth"], "top1": one["top1"]} for one in scored["depths"]]
+    assert published["scores"][1] == scaled["scores"][1]  # the trained depth
+    assert (tmp_path / "learngene-profile.png").read_bytes().startswith(b"\x89PNG")
+    assert "with no further training" in tleg("inspect", made.learngene, *data).out
+
+
+def test_a_profile_needs_a_learngene_and_its_weights(tleg, made):
+    done = tleg("inspect", made.teacher, "--data", "digits")
+    assert (done.code, "use `tleg evaluate" in done.err) == (1, True)
+    done = tleg("inspect", made.learngene, "--data", "digits", "--shapes")
+    assert (done.code, "--shapes reads no weights, which --data needs" in done.err) == (1, True)

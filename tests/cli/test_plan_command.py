@@ -1,9 +1,11 @@
 """`tleg plan`: figures that a second way of counting confirms, and nothing done."""
 
+import contextlib
 import os
 import pty
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -67,6 +69,65 @@ def test_the_table_shows_everything(tleg):
     for words in ("1,297 images", "aux net 3", "descendant 5", "pre-training", "missing: the teacher"):
         assert words in done.out
     assert done.err == ""
+
+
+def test_labels_alone_need_no_teacher_and_a_family_of_one_costs_more(tleg):
+    alone = ("--set", "aux.distillation.alpha=0", "--depth", "2")
+    done = tleg("plan", *TINY, *as_options(), *alone, "--scratch-epochs", 1)
+    assert not [line for line in done.out.splitlines() if line.startswith(("teacher", "tleg train-teacher"))]
+    assert "times as much as its 1 network trained separately" in done.out
+    plan = tleg("plan", *TINY, *as_options(), *alone, "--json").json()
+    assert (plan["teacher"], plan["missing"], plan["problems"]) == (None, [], [])
+    assert plan["family"]["times_fewer_macs"] > 1
+    assert plan["disk"]["trainings"] == 2
+    taught = tleg("plan", *TINY, *as_options(), "--depth", "2", "--json").json()
+    images = plan["aux"]["images"]
+    assert taught["aux"]["training_macs"] - plan["aux"]["training_macs"] == images * taught["teacher"]["macs"]
+
+
+def test_it_ends_with_the_commands_that_make_what_was_planned(tleg, made, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = tleg("plan", *TINY, "--depth", "2", "--set", "aux.depth=2,3", "--gpus", 2)
+    assert done.out.splitlines()[-3:] == [
+        "tleg train-teacher --preset digits --data digits --gpus 2 --set aux.depth=2,3",
+        "tleg train-aux --preset digits --data digits --gpus 2 --set aux.depth=2,3 "
+        "--teacher runs/digits-teacher/teacher.safetensors",
+        "tleg train-des --preset digits --data digits --gpus 2 --set aux.depth=2,3 "
+        "--learngene runs/digits-aux/learngene.pt --depth 2",
+    ]
+    later = tleg("plan", *TINY, *as_options(), "--learngene", made.learngene, "--json").json()["commands"]
+    assert [line.split()[1] for line in later] == ["train-des"]
+    (first, *_) = tleg("plan", "--preset", "digits", *as_options("data.path=null"), "--json").json()["commands"]
+    assert first.startswith("tleg train-teacher --preset digits --data DATA --set")
+
+
+def test_the_estimate_counts_timed_steps_and_scorings(tleg, made, tmp_path, monkeypatch):
+    monkeypatch.setattr("tleg_cli.commands.plan._SECONDS", 0.01)
+    monkeypatch.chdir(tmp_path)
+    words = ("--device", "cpu", "--measure", "--depth", "2,4", *as_options("aux.depth=2-3", "aux.batch_size=64"))
+    plan = tleg("plan", *TINY, "--teacher", made.teacher, *words, "--json").json()
+    found, aux = plan["estimate"], plan["aux"]
+    assert found["images_per_second"] == pytest.approx(64 / found["seconds_per_step"])
+    assert [one["network"] for one in found["trainings"]] == ["aux net 2-3", "descendant 2", "descendant 4"]
+    assert found["hours"] == pytest.approx(sum(one["hours"] for one in found["trainings"]))
+    steps = aux["images"] / found["images_per_second"] / 3600
+    assert steps < found["trainings"][0]["hours"] < 3 * steps, "with the scoring of 500 images after each epoch"
+    assert list(tmp_path.iterdir()) == []
+    shown = tleg("plan", "--preset", "digits", "--data", "/nowhere", "--gpus", 2, *words)
+    assert "of random images in memory, so without loading" in shown.out
+    assert "shared by 2 processes without loss" in shown.out
+
+
+def test_the_table_fits_the_terminal_and_names_what_it_leaves_out(tleg, monkeypatch):
+    columns = 80
+    monkeypatch.setattr("tleg_cli.report.output.terminal_width", lambda: columns)
+    lines = tleg("plan", *TINY, "--depth", "2,5").out.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("network "))
+    table = lines[start : lines.index("", start)]
+    assert max(map(len, table)) <= columns
+    left_out = " ".join(table[table.index(next(line for line in table if line.startswith("Left out"))) :])
+    for column in ("parameters", "GMACs", "epochs", "memory", "lr", "images", "checkpoints"):
+        assert (column in table[0]) != (f"{column}," in left_out or f"{column}." in left_out), column
 
 
 def test_nothing_is_written(tleg, tmp_path, monkeypatch):
@@ -209,6 +270,18 @@ def test_what_training_keeps_is_what_the_plan_says(tleg):
     assert "; 1 process\n" in done.out
 
 
+def test_training_only_the_coefficients_needs_less_memory_and_smaller_checkpoints(tleg):
+    words = ("plan", "--preset", "small", "--classes", 1000, "--images", 1000, "--depth", 12, "--json")
+    everything = tleg(*words).json()["descendants"][0]
+    only = tleg(*words, "--set", "descendant.train=coefficients").json()["descendants"][0]
+    saved = 4 * (3 * everything["parameters"])  # of five copies two are left, and the learngene's average
+    assert everything["memory_bytes"] - only["memory_bytes"] == pytest.approx(saved, rel=0.2)
+    assert only["checkpoint_bytes"] < everything["checkpoint_bytes"] / 5
+    assert only["file_bytes"] == everything["file_bytes"]
+    options = ("--set", "descendant.train=coefficients", "--set", "descendant.layer_decay=0.7")
+    assert any("descendant.layer_decay" in line for line in tleg(*words, *options).json()["problems"])
+
+
 def test_a_pretrained_teacher_of_other_classes_cant_work(tleg, tmp_path):
     folder = write_folder(tmp_path / "photos", classes=2, train=140, val=2)
     line = "train-aux: teacher levit_384 knows 1000 classes, the data has 2; train one with `tleg train-teacher`"
@@ -273,12 +346,22 @@ def test_an_image_size_that_stage_1_refuses_is_planned_with_a_problem(tleg):
     ]
 
 
+def read_screen(screen, shown):
+    with contextlib.suppress(OSError):  # the other side is closed
+        while part := os.read(screen, 10_000):
+            shown.append(part)
+
+
 def test_at_a_terminal_the_plan_shows_what_it_is_counting():
     screen, theirs = pty.openpty()
     command = [sys.executable, "-m", "tleg_cli", "plan", *TINY, *as_options(), "--depth", "2", "--json"]
+    shown: list[bytes] = []
+    reader = threading.Thread(target=read_screen, args=(screen, shown))
+    reader.start()  # a terminal that nobody reads would fill up and stop the command
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}, timeout=120, check=True
     )
     os.close(theirs)
-    assert b"counting parameters" in os.read(screen, 100_000)
+    reader.join()
+    assert b"counting parameters" in b"".join(shown)
     assert done.stdout.startswith(b"{")

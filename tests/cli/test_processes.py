@@ -52,6 +52,19 @@ def test_one_process_and_two_end_in_the_same_weights(made, tmp_path, settings):
     assert two.err.count("epoch   1 ") == 1
 
 
+@pytest.mark.slow
+def test_the_coefficients_of_one_process_and_of_two_are_the_same(made, tmp_path):
+    from safetensors.torch import load_file
+
+    for name, batch, options in (("one", 128, ()), ("two", 64, ("--gpus", 2))):
+        settings = as_options(*PLAIN, "descendant.epochs=1", f"descendant.batch_size={batch}", "descendant.lr=1e-2")
+        words = ("--learngene", made.learngene, "--depth", 5, "--train", "coefficients", "--out", tmp_path / name)
+        done = in_its_own_process("train-des", *COMMON, *settings, *words, *options)
+        assert done.code == 0, done.err
+    ours, theirs = (load_file(tmp_path / name / "depth-05" / "model.safetensors") for name in ("one", "two"))
+    assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
+
+
 def test_accumulation_equals_one_big_batch(made, tmp_path):
     big = in_its_own_process(*aux(made, tmp_path / "big", batch_size=256))
     settings = as_options(*PLAIN, "aux.batch_size=64", "aux.accumulation=4")

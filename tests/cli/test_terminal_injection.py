@@ -83,7 +83,7 @@ def test_devices_as_output(tleg, weights, option, target):
     [("presets", "{}"), ("plan", "--preset", "{}"), ("verify", "{}"), ("doctor", "{}"), ("inspect", "{}"),
      ("evaluate", "{}", "--data", "digits"), ("prepare", "{}", "out"), ("expand", "{}", "--depth", "3"),
      ("plan", "--preset", "digits", "--set", "{}=1"), ("presets", "digits", "--set", "backbone.name={}"),
-     ("evaluate", "x.pt", "--data", "{}"), ("compare", "--aux", "{}", "--family", "{}", "--scratch", "{}", "--out", "o")],
+     ("evaluate", "x.pt", "--data", "{}"), ("compare", "--aux", "{}", "--tleg", "{}", "--separate", "{}", "--out", "o")],
     ids=" ".join,
 )  # fmt: skip
 def test_arguments_in_messages(tleg, tmp_path, monkeypatch, arguments):

@@ -24,6 +24,22 @@ def test_a_finished_run_is_intact(tleg, run):
     assert {"config.yaml", "run.json", "metrics.jsonl", "summary.json", "learngene.pt"} <= set(states(done))
 
 
+def test_the_config_next_to_a_network_is_checked(tleg, made, tmp_path):
+    run = Path(shutil.copytree(made.teacher.parent, tmp_path / "run"))
+    file = run / "config.json"
+    assert states(tleg("verify", run, "--json"))["config.json"] == "intact"
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, "license": "mit"}))
+    assert states(tleg("verify", run, "--json"))["config.json"] == "intact"
+    document["pretrained_cfg"]["mean"] = [0, 0, 0]
+    file.write_text(json.dumps(document))
+    done = tleg("verify", run)
+    assert done.code == 1
+    assert "config.json: pretrained_cfg.mean is not that of teacher.safetensors" in done.err
+    file.unlink()
+    assert states(tleg("verify", run, "--json"))["config.json"] == "note"
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tleg_cli.data.batches import INDEX_BITS, INDEX_MASK, batches_per_epoch, epoch_order, eval_order
+from tleg_cli.data.batches import INDEX_BITS, INDEX_MASK, Order, batches_per_epoch, epoch_order, eval_order
 from tleg_cli.errors import DataError
 
 
@@ -18,6 +18,21 @@ def test_evaluation_shows_every_image_exactly_once(samples, world, batch_size):
         for code in batch.tolist()
     ]
     assert sorted(seen) == list(range(samples))
+
+
+@given(samples=st.integers(1, 200), most=st.integers(1, 200), batch_size=st.integers(1, 40))
+def test_a_sample_holds_different_images_from_all_of_the_split_and_is_always_the_same(samples, most, batch_size):
+    order = Order(samples, batch_size, 0, 1, 0, None, most)
+    seen = [code for batch in order(0) for code in batch.tolist()]
+    assert len(seen) == len(set(seen)) == min(most, samples)
+    assert set(seen) <= set(range(samples))
+    assert seen == [code for batch in order(1) for code in batch.tolist()]
+
+
+def test_a_sample_of_a_sorted_folder_has_images_of_every_class():
+    classes = np.arange(1000) // 100  # ten folders of a hundred images
+    (drawn,) = Order(1000, 128, 0, 1, 0, None, 128)(0)
+    assert np.bincount(classes[drawn]).min() >= 5
 
 
 @given(samples=st.integers(32, 300), epoch=st.integers(0, 5), seed=st.integers(0, 9))

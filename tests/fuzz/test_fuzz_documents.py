@@ -159,35 +159,26 @@ def _one_file(original: Path, copy: Path, name: str, commands: Callable[[Path], 
     )
 
 
-def _verify_and_compare(runs: Path, copy: Path, *, role: str) -> Iterator[list[object]]:
+def _verify_and_compare(copy: Path) -> Iterator[list[object]]:
     yield ["verify", copy]
-    folders = {"aux": runs / "aux", "family": runs / "learngene", "scratch": runs / "scratch", role: copy}
-    yield [
-        "compare",
-        *(word for key, path in folders.items() for word in (f"--{key}", path)),
-        "--out",
-        copy.parent / "compared",
-    ]
+    yield ["compare", "--aux", copy, "--depth", "1", "--out", copy.parent / "compared"]
+    yield ["report", copy]
 
 
 def run_record(folder: Path, gene: Any, runs: Path) -> Target:
-    return _one_file(
-        runs / "aux", folder / "run-record", "run.json", lambda copy: _verify_and_compare(runs, copy, role="aux")
-    )
+    return _one_file(runs / "aux", folder / "run-record", "run.json", _verify_and_compare)
 
 
 def summary(folder: Path, gene: Any, runs: Path) -> Target:
-    return _one_file(
-        runs / "learngene",
-        folder / "summary",
-        "summary.json",
-        lambda copy: _verify_and_compare(runs, copy, role="family"),
-    )
+    return _one_file(runs / "aux", folder / "summary", "summary.json", _verify_and_compare)
 
 
 def metrics(folder: Path, gene: Any, runs: Path) -> Target:
     return _one_file(
-        runs / "scratch" / "depth-02", folder / "metrics", "metrics.jsonl", lambda copy: iter([["verify", copy]])
+        runs / "scratch" / "depth-02",
+        folder / "metrics",
+        "metrics.jsonl",
+        lambda copy: iter([["verify", copy], ["report", copy]]),
     )
 
 

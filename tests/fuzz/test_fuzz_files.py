@@ -20,8 +20,8 @@ from tleg_cli.data.ffcv.file import read_beton
 from tleg_cli.data.ffcv.sidecar import read_sidecar
 from tleg_cli.data.read_image import read_rgb
 from tleg_cli.files import file_hash
+from tleg_cli.inspect.verify_run import verify_run
 from tleg_cli.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
-from tleg_cli.training.verify import verify_run
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tleg_cli.errors import FileFormatError, TlegError
@@ -214,22 +212,6 @@ def test_other_torch_files_are_no_learngene(tmp_path):
     assert "tleg inspect" in one_line(tmp_path / "weights.pt")
     save_file({"x": torch.ones(2)}, tmp_path / "weights.safetensors")
     assert "tleg inspect" in one_line(tmp_path / "weights.safetensors")
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@given(at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damage_gives_a_learngene_or_one_line(make_learngene, tmp_path, suffix, at, flip, cut):
-    path = tmp_path / f"gene{suffix}"
-    write_learngene(make_learngene(), path)
-    content = bytearray(path.read_bytes())
-    place = int(at * len(content))
-    content[place] ^= flip
-    path.write_bytes(content[:place] if cut else content)
-    try:
-        read_learngene(path)
-    except FileFormatError as error:
-        assert "\n" not in str(error)
 
 
 def test_a_truncated_file_is_refused(make_learngene, tmp_path):

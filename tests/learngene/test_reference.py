@@ -114,6 +114,79 @@ def test_an_imported_checkpoint_is_the_references_own_descendant(tmp_path, width
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
+def aux_net_logits(weights: OrderedDict, images: torch.Tensor, depth: int, heads: int) -> torch.Tensor:
+    """The reference's aux net, written out in float64: eps 1e-5, normalised and then pooled."""
+    w = {name: value.double() for name, value in golden_weights(weights, depth).items()}
+    patch = w["patch_embed.proj.weight"].shape[-1]
+    x = F.conv2d(images.double(), w["patch_embed.proj.weight"], w["patch_embed.proj.bias"], stride=patch)
+    x = x.flatten(2).transpose(1, 2) + w["pos_embed"]
+    batch, tokens, width = x.shape
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        return F.layer_norm(x, (width,), w[f"{name}.weight"], w[f"{name}.bias"], eps=1e-5)
+
+    for block in (f"blocks.{number}" for number in range(depth)):
+        qkv = F.linear(norm(x, f"{block}.norm1"), w[f"{block}.attn.qkv.weight"], w[f"{block}.attn.qkv.bias"])
+        q, k, v = qkv.reshape(batch, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, width)
+        x = x + F.linear(mixed, w[f"{block}.attn.proj.weight"], w[f"{block}.attn.proj.bias"])
+        hidden = F.gelu(F.linear(norm(x, f"{block}.norm2"), w[f"{block}.mlp.fc1.weight"], w[f"{block}.mlp.fc1.bias"]))
+        x = x + F.linear(hidden, w[f"{block}.mlp.fc2.weight"], w[f"{block}.mlp.fc2.bias"])
+    return F.linear(norm(x, "fc_norm").mean(1), w["head.weight"], w["head.bias"])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 12, 24])
+@pytest.mark.parametrize("size", [0.002, 0.1], ids=["small activations, where eps counts", "usual"])
+def test_as_trained_gives_the_aux_nets_own_logits_at_every_depth(tmp_path, depth, size):
+    from tleg_cli.models.descendant import expanded_model
+
+    weights = reference_weights(192)
+    for name in ("pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"):
+        weights[name] *= size / 0.1
+    learngene = read_reference(save(tmp_path / "c.pth", weights), as_trained=True)
+    published = read_reference(tmp_path / "c.pth")
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = aux_net_logits(weights, images, depth, 3)
+        ours, theirs = (expanded_model(gene, (depth,)).eval()(images).double() for gene in (learngene, published))
+    off, published_off = ((logits - expected).abs().max() for logits in (ours, theirs))
+    assert off < min(1e-5, 0.2 * published_off)  # the published transfer is another function
+
+
+def test_as_trained_is_a_choice_of_the_command_and_timm_alone_loads_the_result(tmp_path):
+    import timm
+    from safetensors.torch import load_file
+    from typer.testing import CliRunner
+
+    from tleg_cli.cli import app
+
+    weights = reference_weights(192)
+    file = save(tmp_path / "c.pth", weights)
+    for words in (
+        ["import", str(file), str(tmp_path / "gene.pt"), "--as-trained"],
+        ["expand", str(tmp_path / "gene.pt"), "--depth", "12", "--out", str(tmp_path / "net.safetensors")],
+    ):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+    options = {"img_size": 32, "class_token": False, "global_pool": "avg", "fc_norm": False, "num_classes": 7}
+    model = timm.create_model("vit_tiny_patch16_224", **options)
+    model.load_state_dict(load_file(tmp_path / "net.safetensors"), strict=True)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert (model.eval()(images) - aux_net_logits(weights, images, 12, 3)).abs().max() < 1e-5
+    with pytest.raises(ConfigError, match="leave --backbone out"):
+        read_reference(file, "deit_tiny_patch16_224", as_trained=True)
+
+
+def test_the_published_rule_is_the_references_transfer_at_every_depth(tmp_path):
+    weights = reference_weights(192)
+    learngene = read_reference(save(tmp_path / "checkpoint.pth", weights))
+    for depth in range(1, 25):
+        found = expand(learngene, depth)
+        for name, tensor in golden_weights(weights, depth).items():
+            torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-7, msg=f"{depth}: {name}")
+
+
 @pytest.mark.parametrize(("width", "name"), [(192, "tiny"), (384, "small"), (768, "base")])
 def test_the_width_says_which_deit_it_is(tmp_path, width, name):
     metadata = read_reference(save(tmp_path / "c.pth", reference_weights(width, side=14))).metadata

@@ -8,8 +8,13 @@ import torch
 from tests.plugins.test_families import FAMILIES, NAMES
 from tleg_cli import plugin_manager
 from tleg_cli.errors import PluginError
+from tleg_cli.learngene.basis import get_basis
+from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.expansion import PUBLISHED
-from tleg_cli.models import branches
+from tleg_cli.learngene.gene import Metadata
+from tleg_cli.learngene.input_spec import InputSpec
+from tleg_cli.models import branch_ends
+from tleg_cli.models.aux_net import new_aux_net
 from tleg_cli.models.branches import rule_for
 
 VIT = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "num_heads": 2}
@@ -20,13 +25,13 @@ ENDS = ("attn.proj.weight", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias")
 def declare(monkeypatch):
     """declare(*names): what the backbone `vit` says of itself, for this test."""
     real = plugin_manager.get_backbone
-    branches._check.cache_clear()
+    branch_ends.branch_problem.cache_clear()
 
     def make(*names: str) -> None:
         monkeypatch.setattr(plugin_manager, "get_backbone", lambda name: replace(real(name), branch_ends=names))
 
     yield make
-    branches._check.cache_clear()
+    branch_ends.branch_problem.cache_clear()
 
 
 @pytest.mark.parametrize(("name", "options", "size", "depth", "others"), FAMILIES, ids=NAMES)
@@ -34,6 +39,19 @@ def test_every_family_declares_them_rightly(name, options, size, depth, others):
     rule = rule_for(name, options, "ends", "scaled")
     assert rule.branch_ends == plugin_manager.get_backbone(name).branch_ends
     assert (rule.positions, rule.step) == ("ends", "scaled")
+
+
+@pytest.mark.parametrize(("name", "options", "size", "depth", "others"), FAMILIES, ids=NAMES)
+def test_at_the_trained_depth_every_rule_gives_the_same_network_bitwise(name, options, size, depth, others):
+    backbone = plugin_manager.get_backbone(name)
+    metadata = Metadata(name, options, depth, 5, InputSpec(size, (0.5,) * 3, (0.5,) * 3, 1.0))
+    torch.manual_seed(0)
+    published = new_aux_net(backbone, get_basis("linear"), metadata).learngene()
+    own = expand(published, depth)
+    for positions in ("tleg", "ends"):
+        for step in ("none", "scaled", "deeper", "1", "0.3"):
+            other = expand(replace(published, expansion=rule_for(name, options, positions, step)), depth)
+            assert all(torch.equal(own[key], value) for key, value in other.items())
 
 
 @pytest.mark.parametrize(

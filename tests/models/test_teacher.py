@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from tleg_cli.config import TeacherSection
 from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.input_spec import InputSpec
-from tleg_cli.models import teacher as module
-from tleg_cli.models.teacher import load_teacher
+from tleg_cli.models import published
+from tleg_cli.models.teacher import channels_last, load_teacher
 
 DATA = InputSpec(224, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 CLASSES = [str(label) for label in range(1000)]
@@ -78,9 +78,9 @@ def test_without_network_and_file_one_line_says_what_to_get_and_where_to_put_it(
     def no_route(*_: object, **__: object) -> None:
         raise OSError("no route")
 
-    monkeypatch.setattr(module, "fetched_already", lambda section: False)
+    monkeypatch.setattr(published, "fetched_already", lambda model: False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
-    monkeypatch.setattr(module.urllib.request, "getproxies", dict)
+    monkeypatch.setattr(published.urllib.request, "getproxies", dict)
     monkeypatch.setattr(socket, "create_connection", no_route)
     with pytest.raises(ConfigError) as caught:
         load_teacher(TeacherSection(), DATA, CLASSES)
@@ -92,3 +92,19 @@ def test_without_network_and_file_one_line_says_what_to_get_and_where_to_put_it(
         "--teacher model.safetensors",
     ):
         assert words in message
+
+
+def test_channels_last_is_the_same_function_and_changes_no_other_layer():
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 32, 32)
+    for name, options in (
+        ("resnet10t", {"channels": [8, 8, 8, 8]}),
+        ("vit_tiny_patch16_224", {"img_size": 32, "depth": 1}),
+    ):
+        network = timm.create_model(name, num_classes=5, **options).eval()
+        with torch.no_grad():
+            expected = network(images)
+            torch.testing.assert_close(channels_last(network)(images), expected, rtol=1e-4, atol=1e-5)
+        for value in network.parameters():
+            assert value.ndim != 4 or value.is_contiguous(memory_format=torch.channels_last)
+            assert value.ndim == 4 or value.is_contiguous()

@@ -201,10 +201,10 @@ def test_two_plugins_that_define_one_name_are_both_named(publish, hook, item, lo
 
 
 def test_the_names_that_are_tlegs_own_are_all_reserved():
-    from tleg_cli.data.open_source import TIMM_SCHEMES
+    from tleg_cli.data.open_source import SUBSETS, TIMM_SCHEMES
     from tleg_cli.learngene.basis import basis_names
 
-    assert set(plugin_manager.RESERVED["tleg_sources"]) == {"digits", "synthetic", *TIMM_SCHEMES}
+    assert set(plugin_manager.RESERVED["tleg_sources"]) == {"digits", "mnist5k", "synthetic", *SUBSETS, *TIMM_SCHEMES}
     assert set(plugin_manager.RESERVED["tleg_bases"]) == {name.partition(":")[0] for name in basis_names()}
 
 

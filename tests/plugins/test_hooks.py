@@ -18,6 +18,7 @@ from tleg_cli.learngene.file import read_learngene, write_learngene
 from tleg_cli.models.aux_net import new_aux_net
 from tleg_cli.models.build import build_model
 from tleg_cli.models.descendant import expanded_model
+from tleg_cli.training.tracking import load_trackers, tracked
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -55,10 +56,12 @@ def test_every_hook_has_a_test(hook):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_a_docstring_and_a_check(hook):
+    from tleg_cli.commands.plugins import _KINDS
     from tleg_cli.plugin_manager import CHECKS
 
     assert (getattr(Hooks, hook).__doc__ or "").strip()
     assert hook in CHECKS
+    assert hook in _KINDS
 
 
 def test_the_documented_hook_version_is_the_one_that_is_there():
@@ -127,6 +130,24 @@ def test_tleg_sources(publish):
     rows = np.asarray(image, dtype=float).mean(axis=(1, 2))
     columns = np.asarray(image, dtype=float).mean(axis=(0, 2))
     assert rows.std() > 10 * columns.std()
+
+
+def test_tleg_initialisers(publish, metadata_of):
+    publish(example("tleg_initialisers"), "mine")
+    method = plugin_manager.get_initialiser("neighbours")
+    source = new_aux_net(plugin_manager.get_backbone("vit"), get_basis("piecewise:4"), metadata_of((4,))).learngene()
+    weights, deep = method.grow(source, (2,)), expand(source, (4,))
+    name = "attn.qkv.weight"
+    torch.testing.assert_close(weights[f"blocks.0.{name}"], (deep[f"blocks.0.{name}"] + deep[f"blocks.1.{name}"]) / 2)
+    torch.testing.assert_close(weights[f"blocks.1.{name}"], deep[f"blocks.3.{name}"])
+
+
+def test_tleg_trackers(publish, tmp_path):
+    publish(example("tleg_trackers"), "mine")
+    trackers = load_trackers(["lines"])
+    with tracked(trackers, tmp_path, {"seed": 0}, 0, pytest.fail) as track:
+        track({"step": 4, "loss": 0.5, "top1_at": {"12": 97.0}})
+    assert (tmp_path / "lines.csv").read_text() == "4,loss,0.5\n4,top1/depth 12,97.0\n"
 
 
 def test_tleg_commands(publish, metadata_of, tmp_path):

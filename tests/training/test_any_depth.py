@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
+from tleg_cli.config import Distillation
 from tleg_cli.errors import ConfigError, PluginError
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.file import read_learngene
+from tleg_cli.training.in_place import InPlace
 from tleg_cli.training.task import resolve
 from tleg_cli.training.train_aux import train_aux
 
@@ -41,6 +44,14 @@ def test_one_run_serves_every_depth_and_scores_the_shallowest_and_the_deepest(tm
     assert [set(record["top1_at"]) for record in watch.records] == [{"2", "5"}] * 3
 
 
+def test_too_little_memory_is_one_line_with_the_way_out(tmp_path, teacher):
+    def allocate(step):
+        torch.empty(1 << 60, dtype=torch.uint8)
+
+    with pytest.raises(ConfigError, match=r"batch_size is 256 and the deepest network has 5 blocks; lower one of them"):
+        learngene_of(tmp_path, teacher, observer=Onlooker(allocate))
+
+
 @pytest.mark.parametrize("stop", [2, STEPS, STEPS + 3])
 def test_stopped_anywhere_the_weights_are_bitwise_the_same(tmp_path, teacher, stop):
     from tests.training.test_resume import stop_at
@@ -49,6 +60,45 @@ def test_stopped_anywhere_the_weights_are_bitwise_the_same(tmp_path, teacher, st
     with pytest.raises(Exception, match="stopped at step"):
         learngene_of(tmp_path / "stopped", teacher, observer=stop_at(stop))
     assert same(straight, learngene_of(tmp_path / "stopped", teacher))
+
+
+def test_the_own_deepest_form_teaches_the_other_depths_from_its_start_on(tmp_path, teacher):
+    """In place: from step `start` on another run, before it the same one; stopped and resumed, the same weights."""
+    from tests.training.test_resume import stop_at
+
+    late = ("aux.in_place.weight=0.5", "aux.in_place.start=0.5")
+    plain, own = Onlooker(), Onlooker()
+    learngene_of(tmp_path / "plain", teacher, observer=plain)
+    straight = learngene_of(tmp_path / "own", teacher, *late, observer=own)
+    first = round(0.5 * 3 * STEPS)
+    assert own.losses[:first] == plain.losses[:first]
+    assert own.losses[first:] != plain.losses[first:]
+    with pytest.raises(Exception, match="stopped at step"):
+        learngene_of(tmp_path / "stopped", teacher, *late, observer=stop_at(first + 1))
+    assert same(straight, learngene_of(tmp_path / "stopped", teacher, *late))
+
+
+def test_the_loss_in_place_is_a_mixture_with_the_distance_to_the_deepest_form():
+    network = nn.Linear(3, 4)
+    network.forward = lambda images, depth: images @ network.weight.T * depth[0]  # type: ignore[method-assign]
+    images, targets = torch.randn(5, 3), torch.eye(4)[[0, 1, 2, 3, 0]]
+    in_place = InPlace(0.25, 10, (12,), Distillation())
+    assert [in_place.applies(step, depth) for step, depth in ((9, (3,)), (10, (3,)), (10, (12,)))] == [
+        False,
+        True,
+        False,
+    ]
+    logits = network(images, (3,))
+    loss = in_place.blend(torch.tensor(2.0), logits, network, images, targets)
+    own = (images @ network.weight.T * 12).softmax(1)
+    distance = (own * (own.log() - logits.log_softmax(1))).sum() / 5
+    torch.testing.assert_close(loss, 0.75 * 2.0 + 0.25 * distance)
+    assert network.training
+    loss.backward()
+    expected = torch.autograd.grad(
+        0.25 * (own.detach() * (own.detach().log() - network(images, (3,)).log_softmax(1))).sum() / 5, network.weight
+    )
+    torch.testing.assert_close(network.weight.grad, expected[0])  # none through the deepest form
 
 
 def test_accumulation_has_one_depth_for_a_step_and_equals_one_big_batch(tmp_path, teacher):
@@ -115,6 +165,8 @@ def test_ranges(settings, depths, reference):
         (("aux.depth='3,3'",), ConfigError, "more than once"),
         (("aux.depth=2:2-6",), ConfigError, "stages"),
         (("aux.depth=3-12", "aux.draw=often"), ConfigError, "draw"),
+        (("aux.depth='6'", "aux.in_place.weight=0.5"), ConfigError, "no deeper form"),
+        (("aux.depth=3-12", "aux.in_place.weight=1"), ConfigError, "less than 1"),
         (("aux.depth=3-12", "aux.reference_depth=3-4"), ConfigError, "names 2 networks"),
         (("aux.depth=3-12", "aux.score_depths=2:4"), ConfigError, "stages"),
         (("expansion.step=often",), ConfigError, "write none, scaled"),

@@ -25,6 +25,13 @@ def test_shallow_spends_the_same_blocks_on_every_depth():
     assert max(blocks) / min(blocks) < 1.25
 
 
+def test_deepest_takes_half_of_the_steps_and_the_others_share_the_rest():
+    counts = drawn("deepest")
+    assert abs(counts[12] - 10_000) < 5 * 5000**0.5
+    assert max(abs(counts[depth] - 10_000 / 9) for depth in range(3, 12)) < 5 * 1111**0.5
+    assert shares_of("deepest", ((4,),)) == (1.0,)
+
+
 def test_a_step_has_its_depth_whatever_was_drawn_before_and_another_seed_another_order():
     one, two = (DepthDraw(RANGE, shares_of("uniform", RANGE), seed) for seed in (0, 1))
     later = [one.at(step) for step in range(100, 200)]

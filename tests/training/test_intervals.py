@@ -31,11 +31,11 @@ def test_it_may_change_from_one_start_to_the_next(tmp_path, teacher):
 
 
 def test_by_steps_and_by_the_clock():
-    assert [step for step in range(1, 10) if Interval("3").due(step)] == [3, 6, 9]
-    assert not Interval(None).due(1)
-    assert not Interval("30m").due(1)
-    assert not Interval("30m", saved=time.monotonic() - 1799).due(1)
-    assert Interval("30m", saved=time.monotonic() - 1801).due(1)
+    assert [step for step in range(1, 10) if Interval("3").due_by_step(step)] == [3, 6, 9]
+    assert not Interval(None).due_by_step(1)
+    assert not Interval("30m").due_by_clock()
+    assert not Interval("30m", saved=time.monotonic() - 1799).due_by_clock()
+    assert Interval("30m", saved=time.monotonic() - 1801).due_by_clock()
 
 
 @pytest.mark.parametrize("every", ["0", "0m", "-5", "30 m", "30s", "1.5", "m", "''", "[1]"])

@@ -12,8 +12,8 @@ import torch
 from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
 from tests.training.test_resume import same
 from tleg_cli.errors import ConfigError, TlegError
+from tleg_cli.inspect.verify_run import broken, verify_run
 from tleg_cli.training.train_aux import train_aux
-from tleg_cli.training.verify import broken, verify_run
 
 EMA = "aux.ema_decay=0.9"
 
@@ -76,7 +76,9 @@ def test_without_a_checkpoint_it_says_what_is_missing_and_touches_nothing(run, t
     assert "finished already" in again(run, teacher).said[-1]
     cut(run / "learngene.pt")
     damaged = (run / "learngene.pt").read_bytes()
-    with pytest.raises(TlegError, match=r"learngene\.pt has changed.*no complete checkpoint.*bring it back, or delete"):
+    with pytest.raises(
+        TlegError, match=r"learngene\.pt has changed.*no complete checkpoint.*restore the missing file, or delete"
+    ):
         again(run, teacher)
     assert (run / "learngene.pt").read_bytes() == damaged
 

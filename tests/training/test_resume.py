@@ -174,3 +174,21 @@ def test_a_family_resumes_at_the_depth_where_it_stopped(tmp_path, teacher):
 
         ours, theirs = load_file(one), load_file(other)
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_training_of_so_many_steps_ends_inside_an_epoch_and_resumes_there(tmp_path, teacher):
+    config = tiny_config(f"aux.steps={STEPS + 3}", "aux.min_lr=1e-4", teacher=teacher)
+    whole = Onlooker()
+    summary = train_aux(config, tmp_path / "whole", ALONE, whole)
+    assert whole.steps == list(range(1, STEPS + 4))
+    assert [(record["epoch"], record["step"]) for record in whole.records] == [(1, STEPS), (2, STEPS + 3)]
+    assert whole.rates[-1] < 2e-4  # the cosine ends with the training, not with the epoch
+    assert (summary["plan"]["steps"], summary["plan"]["epochs"]) == (STEPS + 3, 2)
+    for stop in (STEPS, STEPS + 2):
+        with pytest.raises(Preempted, match=f"stopped at step {stop} of {STEPS + 3}"):
+            train_aux(config, tmp_path / "stopped", ALONE, stop_at(stop))
+    train_aux(config, tmp_path / "stopped", ALONE, Onlooker())
+    assert same(tmp_path / "whole" / "learngene.pt", tmp_path / "stopped" / "learngene.pt")
+    again = Onlooker()
+    train_aux(config, tmp_path / "stopped", ALONE, again)
+    assert not again.steps

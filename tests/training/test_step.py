@@ -31,7 +31,7 @@ def gradients(accumulation: int, clip: float | None) -> tuple[dict[str, torch.Te
     labels = torch.arange(32) % 10
     parts = zip(images.chunk(accumulation), labels.chunk(accumulation), strict=True)
     job = SimpleNamespace(
-        objective=label_loss, recipe=recipe, seed=0, draw=None,
+        objective=label_loss, recipe=recipe, seed=0, draw=None, in_place=None,
         augment=lambda images, labels, generator: (images / 25.0, nn.functional.one_hot(labels, 10).float()),
     )  # fmt: skip
     state = new_state(model, recipe, 0.5, ALONE)

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from tleg_cli.errors import FileFormatError
@@ -180,22 +178,6 @@ def test_an_unknown_layout_says_what_was_found(tmp_path):
     assert "step: int" in message
     torch.save([torch.ones(2)], tmp_path / "x.pt")
     assert "list of 1" in one_line(tmp_path / "x.pt")
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@given(at=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.booleans())
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damage_gives_a_header_or_one_line(make_learngene, tmp_path, suffix, at, flip, cut):
-    path = tmp_path / f"gene{suffix}"
-    write_learngene(make_learngene(), path)
-    content = bytearray(path.read_bytes())
-    place = int(at * len(content))
-    content[place] ^= flip
-    path.write_bytes(content[:place] if cut else content)
-    try:
-        read_header(path)
-    except FileFormatError as error:
-        assert "\n" not in str(error)
 
 
 def test_values_of_foreign_files_become_plain():

@@ -60,7 +60,7 @@ def make_augment(
 
 
 def _recolour(section: AugmentationSection, mean: tuple[float, ...]) -> Callable[[Tensor, Generator], Tensor]:
-    """RandAugment, or colour jitter if there is no policy: timm doesn't combine them (transforms_factory)."""
+    """RandAugment, or colour jitter without a policy: like timm's transforms_factory, it never combines them."""
     if not section.auto_augment:
         return lambda images, generator: colour_jitter(images, section.color_jitter, generator)
     policy = parse_policy(section.auto_augment)

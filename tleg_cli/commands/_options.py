@@ -5,12 +5,25 @@ from typing import Annotated
 
 import typer
 
+from tleg_cli.commands import _complete as complete
+
 Preset = Annotated[
-    str, typer.Option("--preset", metavar="NAME", help="A preset (`tleg presets` lists them) or a config file.")
+    str,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        autocompletion=complete.presets,
+        help="A preset (`tleg presets` lists them) or a config file.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override one value of the config, such as aux.epochs=5."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        autocompletion=complete.settings,
+        help="Override one value of the config, such as aux.epochs=5.",
+    ),
 ]
 Data = Annotated[
     str | None,
@@ -38,7 +51,13 @@ LogEvery = Annotated[
 ]
 Gpus = Annotated[int, typer.Option("--gpus", min=1, metavar="N", help="Processes on this machine, one GPU each.")]
 Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="cuda, cpu, or auto: cuda if there is at least one GPU.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        autocompletion=complete.devices,
+        help="cuda, cpu, or auto: cuda if there is at least one GPU.",
+    ),
 ]
 Nodes = Annotated[int, typer.Option("--nodes", min=1, metavar="N", help="Number of machines that train together.")]
 NodeRank = Annotated[
@@ -68,6 +87,7 @@ WeightSet = Annotated[
     typer.Option(
         "--weights",
         metavar="SET",
+        autocompletion=complete.weight_sets,
         help="auto, raw or ema, for a checkpoint with several sets. auto: the moving average (EMA) if there is one.",
     ),
 ]
@@ -84,7 +104,7 @@ Step = Annotated[
     typer.Option(
         "--step",
         metavar="STEP",
-        help="Residual step of the learngene's networks: none (TLEG as published), scaled, or a power such as 1. "
+        help="Residual step of the learngene's networks: none (TLEG as published), scaled, deeper, or a power such as 1. "
         "Changes nothing at the trained depth.",
     ),
 ]
@@ -92,6 +112,41 @@ Positions = Annotated[
     str | None,
     typer.Option(
         "--positions", metavar="RULE", help="Where blocks are on the learngene's curve: tleg (l / L), ends or unit."
+    ),
+]
+BackboneName = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        autocompletion=complete.backbones,
+        help="Default: the one that the file names, or whose shapes it has.",
+    ),
+]
+BackboneOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="What shapes don't say of a backbone, as in num_heads=4."),
+]
+Align = Annotated[
+    bool,
+    typer.Option(
+        "--align",
+        help="First permute hidden units and heads, rotate inside heads and fold norms, so that blocks match; same logits.",
+    ),
+]
+TimmModel = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="timm's name, for weights of others that shapes don't identify."),
+]
+TimmOptions = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="What shapes don't say of such weights, as in num_heads=4."),
+]
+NetworkDepth = Annotated[
+    str | None,
+    typer.Option(
+        "--depth",
+        autocompletion=complete.depths,
+        help="Of a learngene: the network of this depth. Default: the aux net's.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -87,7 +88,7 @@ def in_processes(
     train: Train,
     report: Callable[[Mapping[str, Any]], None],
 ) -> None:
-    """Starts torchrun if several processes are asked for; else trains here, and rank 0 reports."""
+    """Starts torchrun if several processes are asked for; else trains here, and rank 0 reports, in `out` as a page too."""
     from tleg_cli.launch.launch import launch
 
     def say(text: str) -> None:
@@ -97,12 +98,15 @@ def in_processes(
     if code is not None:
         raise typer.Exit(code)
     from tleg_cli.report.progress import Screen
+    from tleg_cli.report.run_page import report_finished
     from tleg_cli.training.distributed import join_world
 
     with join_world(processes.device, say) as world:
         summary = train(world, Screen(quiet=not world.main))
         if world.main:
             report(summary)
+        if world.main and out is not None:
+            report_finished(out, say)
 
 
 def pick_device(device: str, gpus: int) -> str:
@@ -116,6 +120,12 @@ def pick_device(device: str, gpus: int) -> str:
     if torch.cuda.is_available() or gpus > 1 or "LOCAL_RANK" in os.environ:
         return "cuda"
     return "cpu"
+
+
+def command_line(name: str, *words: object, **options: object) -> str:
+    """A command as a shell takes it, options that aren't set left out: command_line("expand", file, depth=6)."""
+    given = [word for key, value in options.items() if value is not None for word in (f"--{key}", value)]
+    return shlex.join(["tleg", name, *(str(word) for word in (*words, *given))])
 
 
 def default_out(preset: str, command: str) -> Path:

@@ -1,11 +1,13 @@
 """`tleg evaluate`: the score of a network, or of a learngene at any depth."""
 
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tleg_cli.commands import _complete as complete
 from tleg_cli.commands import _options as o
 from tleg_cli.commands._training import in_processes, pick_device
 
@@ -14,32 +16,59 @@ if TYPE_CHECKING:
     from tleg_cli.training.distributed import World
 
 
+class Checkpoint(str, Enum):
+    """Those of a run that are kept."""
+
+    best = "best"
+    last = "last"
+
+
+Model = Annotated[
+    Path,
+    typer.Argument(
+        help="A learngene, a network of tleg or of timm, an .onnx of `tleg export`, or the folder of a run or family."
+    ),
+]
+Data = Annotated[
+    str,
+    typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name."),
+]
+Depth = Annotated[
+    str | None,
+    typer.Option(
+        "--depth",
+        autocompletion=complete.depths,
+        help="Of a learngene: expand it to this depth, or to several. Default: the aux net's.",
+    ),
+]
+CheckpointOption = Annotated[
+    Checkpoint | None,
+    typer.Option(
+        "--checkpoint",
+        help="Of a run folder: score its best checkpoint, by top-1, or the last one, not the result.",
+    ),
+]
+Split = Annotated[str, typer.Option("--split", help="val or train.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1)]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Loader workers for each process.")]
+Precision = Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16.")]
+
+
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A learngene, or the weights of a network, of tleg or of timm.")],
-    data: Annotated[
-        str,
-        typer.Option("--data", help="What `tleg prepare` wrote, a folder with train/ and val/, or a source's name."),
-    ],
-    depth: Annotated[
-        str | None,
-        typer.Option("--depth", help="Of a learngene: expand it to this depth, or to several. Default: the aux net's."),
-    ] = None,
+    model: Model,
+    data: Data,
+    depth: Depth = None,
+    checkpoint: CheckpointOption = None,
     step: o.Step = None,
     positions: o.Positions = None,
-    split: Annotated[str, typer.Option("--split", help="val or train.")] = "val",
+    split: Split = "val",
     class_map: o.ClassMap = None,
     weights: o.WeightSet = "auto",
-    timm_model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="NAME", help="timm's name, for weights of others that shapes don't identify."),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", metavar="KEY=VALUE", help="What shapes don't say of such weights, as in num_heads=4."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 128,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Loader workers for each process.")] = 4,
-    precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16.")] = "fp32",
+    timm_model: o.TimmModel = None,
+    option: o.TimmOptions = None,
+    batch_size: BatchSize = 128,
+    workers: Workers = 4,
+    precision: Precision = "fp32",
     gpus: o.Gpus = 1,
     device: o.Device = "auto",
     json: o.Json = False,
@@ -50,6 +79,8 @@ def evaluate(
     output says so; other names are refused.
 
     A learngene is scored at any number of depths, as it is, without training: --depth 2-12,18,24.
+
+    The folder of a run, also one that is not finished: --checkpoint best or last scores what its checkpoints hold.
 
     Example: tleg evaluate runs/small-des/depth-06/model.safetensors --data /fast/imagenet
     """
@@ -71,17 +102,18 @@ def evaluate(
         wanted = Evaluation(
             model,
             data,
-            depth,
-            split,
-            batch_size,
-            workers,
-            precision,
-            class_map,
-            positions,
-            step,
-            weights,
-            timm_model,
-            options,
+            depth=depth,
+            split=split,
+            batch_size=batch_size,
+            workers=workers,
+            precision=precision,
+            class_map=class_map,
+            positions=positions,
+            step=step,
+            weight_set=weights,
+            model=timm_model,
+            options=options,
+            checkpoint=None if checkpoint is None else checkpoint.value,
         )
         return evaluate_file(wanted, world, screen.say)
 

@@ -11,7 +11,14 @@ from tleg_cli.commands import _options as o
 if TYPE_CHECKING:
     from tleg_cli.plugin_manager import PluginReport
 
-_KINDS = {"tleg_backbones": "backbone", "tleg_bases": "basis", "tleg_sources": "source", "tleg_commands": "command"}
+_KINDS = {
+    "tleg_backbones": "backbone",
+    "tleg_bases": "basis",
+    "tleg_sources": "source",
+    "tleg_initialisers": "initialiser",
+    "tleg_trackers": "tracker",
+    "tleg_commands": "command",
+}
 
 
 def plugins(context: typer.Context, json: o.Json = False) -> None:

@@ -22,24 +22,31 @@ class WriteMode(str, Enum):
     raw = "raw"
 
 
+Source = Annotated[str, typer.Argument(help="A folder with train/ and val/, or the name of a source, such as digits.")]
+Out = Annotated[Path, typer.Argument(help="The folder for train.beton and val.beton.")]
+MaxResolution = Annotated[
+    int | None, typer.Option("--max-resolution", min=1, help="Shrink images whose longer side has more pixels.")
+]
+Quality = Annotated[int, typer.Option("--quality", min=1, max=100, help="JPEG quality.")]
+WriteModeOption = Annotated[
+    WriteMode, typer.Option("--write-mode", help="auto: raw if images have at most 64 x 64 pixels on average.")
+]
+ExifOrientation = Annotated[bool, typer.Option(help="Turn photographs upright as their EXIF data say.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that can't be read, and list them.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes that read images.")]
+Force = Annotated[bool, typer.Option("--force", help="Write both files again, even if they exist.")]
+
+
 def prepare(
-    source: Annotated[
-        str, typer.Argument(help="A folder with train/ and val/, or the name of a source, such as digits.")
-    ],
-    out: Annotated[Path, typer.Argument(help="The folder for train.beton and val.beton.")],
-    max_resolution: Annotated[
-        int | None, typer.Option("--max-resolution", min=1, help="Shrink images whose longer side has more pixels.")
-    ] = None,
-    quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="JPEG quality.")] = 90,
-    write_mode: Annotated[
-        WriteMode, typer.Option("--write-mode", help="auto: raw if images have at most 64 x 64 pixels on average.")
-    ] = WriteMode.auto,
-    exif_orientation: Annotated[bool, typer.Option(help="Turn photographs upright as their EXIF data say.")] = True,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out images that can't be read, and list them.")
-    ] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=1024, help="Processes that read images.")] = 2,
-    force: Annotated[bool, typer.Option("--force", help="Write both files again, even if they exist.")] = False,
+    source: Source,
+    out: Out,
+    max_resolution: MaxResolution = None,
+    quality: Quality = 90,
+    write_mode: WriteModeOption = WriteMode.auto,
+    exif_orientation: ExifOrientation = True,
+    skip_bad: SkipBad = False,
+    workers: Workers = 2,
+    force: Force = False,
     json: o.Json = False,
 ) -> None:
     """Write a data set as train.beton and val.beton, and compare both with the source.
@@ -51,6 +58,7 @@ def prepare(
     from dataclasses import asdict
 
     from tleg_cli.data.ffcv.prepare import prepare_folder
+    from tleg_cli.data.read_image import WAY_OUT
     from tleg_cli.errors import Preempted
     from tleg_cli.launch.stop_signals import StopRequested
     from tleg_cli.report.bar import work_bar
@@ -78,7 +86,7 @@ def prepare(
         _show(source, out, prepared)
     for one in prepared.values():
         for name in one.sidecar.skipped:
-            typer.echo(f"skipped {printable(name)}", err=True)
+            typer.echo(f"skipped {printable(name.removesuffix(WAY_OUT))}", err=True)
 
 
 def _show(source: str, out: Path, prepared: "Mapping[str, Prepared]") -> None:

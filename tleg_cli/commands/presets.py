@@ -4,12 +4,16 @@ from typing import Annotated
 
 import typer
 
+from tleg_cli.commands import _complete as complete
 from tleg_cli.commands import _options as o
 
 
 def presets(
     name: Annotated[
-        str | None, typer.Argument(help="Print this preset, to read it or to start your own config from it.")
+        str | None,
+        typer.Argument(
+            autocompletion=complete.presets, help="Print this preset, to read it or to start your own config from it."
+        ),
     ] = None,
     settings: o.Settings = None,
     json: o.Json = False,

@@ -1,14 +1,13 @@
 """`tleg train-aux`: stage 1."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tleg_cli.commands import _options as o
-from tleg_cli.commands._training import TrainingOptions, default_out, in_processes, with_training_options
+from tleg_cli.commands._training import TrainingOptions, command_line, default_out, in_processes, with_training_options
 from tleg_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def train_aux(
     Example: tleg train-aux --preset small --data /fast/imagenet --gpus 4
     """
     from tleg_cli.config_file import load_config
-    from tleg_cli.report.summary import report_run
+    from tleg_cli.report.summary import report_run, serves_many
 
     file, model = teacher_option(teacher)
     config = load_config(
@@ -59,7 +58,15 @@ def train_aux(
 
         return run(config, folder, world, screen, options.allow_changed or ())
 
-    report = partial(report_run, folder=folder, as_json=options.json)
+    def report(summary: Mapping[str, Any]) -> None:
+        result = folder / "learngene.pt"
+        if serves_many(summary):  # good at all of them as it is; stage 2 is optional
+            first = command_line("evaluate", result, data=options.data or config.data.path, depth=summary["depths"])
+        else:
+            first = command_line("train-des", preset=preset, data=options.data, learngene=result)
+        then = [first, command_line("expand", result, depth=summary["depth"])]
+        report_run(summary, folder, as_json=options.json, following=then)
+
     in_processes(options.processes(), folder, options.torchrun_options or (), train, report)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tleg_cli.commands import _complete as complete
 from tleg_cli.commands import _options as o
 from tleg_cli.commands._training import TrainingOptions, default_out, in_processes, with_training_options
 
@@ -23,19 +24,39 @@ class Init(str, Enum):
     scratch = "scratch"
 
 
+class Trained(str, Enum):
+    """What of a descendant is trained."""
+
+    all = "all"
+    coefficients = "coefficients"
+
+
 @with_training_options
 def train_des(
     preset: o.Preset,
     learngene: Annotated[
         Path | None,
-        typer.Option("--learngene", help="The learngene.pt of `tleg train-aux`; not needed with --init scratch."),
+        typer.Option(
+            "--learngene",
+            help="The learngene.pt of `tleg train-aux`, or hf-hub:USER/NAME; not needed with --init scratch.",
+        ),
     ] = None,
     depth: Annotated[
-        str | None, typer.Option("--depth", help="6, 3,6,9, 3-12 or 2:2:18:2. Default: the preset's.")
+        str | None,
+        typer.Option(
+            "--depth", autocompletion=complete.depths, help="6, 3,6,9, 3-12 or 2:2:18:2. Default: the preset's."
+        ),
     ] = None,
     init: Annotated[
         Init, typer.Option("--init", help="scratch: the same network without the learngene.")
     ] = Init.learngene,
+    trained: Annotated[
+        Trained | None,
+        typer.Option(
+            "--train",
+            help="coefficients: only how the blocks are combined from the learngene, norms and head. Default: the preset's, all.",
+        ),
+    ] = None,
     step: o.Step = None,
     positions: o.Positions = None,
     class_map: o.ClassMap = None,
@@ -62,6 +83,7 @@ def train_des(
         data__path=options.data,
         seed=options.seed,
         descendant__checkpoint_every=options.checkpoint_every,
+        descendant__train=trained and trained.value,
         descendant__step=step,
         descendant__positions=positions,
         descendant__class_map=class_map and str(class_map),
@@ -73,9 +95,11 @@ def train_des(
 
     def train(world: "World", screen: "Screen") -> Mapping[str, Any]:
         from tleg_cli.training.train_descendants import train_descendants as run
+        from tleg_cli.weights.hub import local_file
 
         scratch = init is Init.scratch
-        return run(config, learngene, depths, folder, world, screen, options.allow_changed or (), scratch=scratch)
+        file = learngene and local_file(learngene)
+        return run(config, file, depths, folder, world, screen, options.allow_changed or (), scratch=scratch)
 
     report = partial(report_family, folder=folder, as_json=options.json)
     in_processes(options.processes(), folder, options.torchrun_options or (), train, report)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tleg_cli.commands import _options as o
-from tleg_cli.commands._training import TrainingOptions, default_out, in_processes, with_training_options
+from tleg_cli.commands._training import TrainingOptions, command_line, default_out, in_processes, with_training_options
 
 if TYPE_CHECKING:
     from tleg_cli.report.progress import Screen
@@ -41,10 +41,12 @@ def train_teacher(
 
         return run(config, folder, world, screen, options.allow_changed or ())
 
+    result = folder / "teacher.safetensors"
+    then = command_line("train-aux", preset=preset, data=options.data, teacher=result)
     in_processes(
         options.processes(),
         folder,
         options.torchrun_options or (),
         train,
-        lambda summary: report_run(summary, folder, as_json=options.json),
+        lambda summary: report_run(summary, folder, as_json=options.json, following=[then]),
     )

@@ -21,8 +21,8 @@ def verify(
     from dataclasses import asdict
 
     from tleg_cli.errors import FileFormatError
+    from tleg_cli.inspect.verify_run import broken, verify_run
     from tleg_cli.report.output import print_json, print_table
-    from tleg_cli.training.verify import broken, verify_run
 
     findings = verify_run(run)
     if json:

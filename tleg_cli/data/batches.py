@@ -45,7 +45,10 @@ class Loader(Protocol):
 
 @dataclass(frozen=True)
 class Order:
-    """Which coded ids make the batches of an epoch on this rank. repeats: None for evaluation."""
+    """Which coded ids make the batches of an epoch on this rank. repeats: None for evaluation.
+
+    most: of evaluation; of a split with more images, so many are drawn, always the same.
+    """
 
     samples: int
     batch_size: int
@@ -53,6 +56,7 @@ class Order:
     world: int
     seed: int
     repeats: int | None
+    most: int | None = None
 
     def batches(self) -> int:
         """Of one epoch. Raises DataError for fewer training images than one global batch."""
@@ -64,6 +68,8 @@ class Order:
         """The batches of one epoch."""
         ranks = {"batch_size": self.batch_size, "rank": self.rank, "world": self.world}
         if self.repeats is None:
+            if self.most is not None and self.most < self.samples:
+                return sample_order(self.samples, self.most, seed=self.seed, **ranks)
             return eval_order(self.samples, **ranks)
         return list(epoch_order(self.samples, seed=self.seed, epoch=epoch, repeats=self.repeats, **ranks))
 
@@ -111,3 +117,9 @@ def eval_order(samples: int, *, rank: int, world: int, batch_size: int) -> list[
     """
     own = np.arange(samples * rank // world, samples * (rank + 1) // world, dtype=np.int64)
     return [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+
+
+def sample_order(samples: int, most: int, *, seed: int, rank: int, world: int, batch_size: int) -> list[Codes]:
+    """As eval_order, of `most` images drawn from all `samples` without repetition: a function of the seed."""
+    drawn = np.sort(np.random.default_rng(seed).permutation(samples)[:most].astype(np.int64))
+    return [drawn[part] for part in eval_order(most, rank=rank, world=world, batch_size=batch_size)]

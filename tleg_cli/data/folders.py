@@ -85,6 +85,24 @@ def list_split(folder: Path, classes: tuple[str, ...]) -> Listing:
             )
         files += [os.fsencode(file) for file in images]
         labels += [label] * len(images)
+    _warn(walk)
+    return Listing(folder, classes, np.array(files, dtype=np.bytes_), np.array(labels, dtype=np.int64))
+
+
+def list_images(folder: Path) -> NDArray[np.bytes_]:
+    """Every image below `folder`, as paths below it in the order of their names. Raises DataError if there is none."""
+    walk = _Walk(folder)
+    links = walk.visit(".", "")
+    while links:
+        links = [link for path in links for link in walk.visit(path, "")]
+    _warn(walk)
+    files = sorted(os.fsencode(file.removeprefix("./")) for file in walk.images.get("", []))
+    if not files:
+        raise DataError(f"{folder} has no images ({', '.join(SUFFIXES)})")
+    return np.array(files, dtype=np.bytes_)
+
+
+def _warn(walk: _Walk) -> None:
     passed_over = (
         (walk.others, "files that are not images"),
         (walk.outside, "images outside the class folders"),
@@ -92,8 +110,7 @@ def list_split(folder: Path, classes: tuple[str, ...]) -> Listing:
     )
     for found, what in passed_over:
         if found:
-            _log.warning("%s: passed over %d %s, such as %s", folder, len(found), what, printable(min(found)))
-    return Listing(folder, classes, np.array(files, dtype=np.bytes_), np.array(labels, dtype=np.int64))
+            _log.warning("%s: passed over %d %s, such as %s", walk.folder, len(found), what, printable(min(found)))
 
 
 def _spellings(folder: Path) -> dict[str, list[str]]:
@@ -161,7 +178,7 @@ def _walk_classes(folder: Path) -> _Walk:
     walk = _Walk(folder)
     real = folder.resolve()
     walk.visited |= {str(real), *map(str, real.parents)}
-    walk.outside = [entry.name for entry in _scan(folder) if _is_image(entry.name) and not _is_folder(entry)]
+    walk.outside = [entry.name for entry in _scan(folder) if is_image(entry.name) and not _is_folder(entry)]
     tops = [(directory, name) for name, directories in sorted(_spellings(folder).items()) for directory in directories]
     _refuse_aliases(folder, tops)
     links = [(link, name) for directory, name in tops for link in walk.visit(directory, name)]
@@ -197,5 +214,5 @@ def _refuse_special(entry: os.DirEntry[str]) -> None:
             raise DataError(f"{entry.path} is {kind}, not an image; remove it")
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not is_hidden(name)

@@ -1,7 +1,7 @@
 """The worker processes of a loader: how batches reach this process, and what happens when a worker dies.
 
-torch sends batches through shared memory, which docker limits to 64 MB. If that is too little, batches go through pipes: the same
-pixels, a little slower. Without any shared memory there are no workers. Neither changes a result.
+torch sends batches through shared memory, which Docker limits to 64 MB. If that is too little, batches go through pipes: the same
+pixels, a little slower. Without any shared memory, no workers are started. Neither changes a result.
 """
 
 from __future__ import annotations

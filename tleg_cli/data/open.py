@@ -13,6 +13,7 @@ from tleg_cli.data.crops import CropRule
 from tleg_cli.data.ffcv.sidecar import BETON, SPLITS, read_pair
 from tleg_cli.data.open_source import open_source
 from tleg_cli.errors import DataError
+from tleg_cli.hookspecs import Source
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class DataSummary:
 def describe(data: DataSection) -> DataSummary:
     """The classes of `data.path`, without reading an image. Raises DataError if it isn't a data set."""
     path = _path(data)
-    if is_beton_folder(path):
+    if is_beton_folder(path) and data.unlabelled is None:
         return DataSummary("ffcv", read_pair(Path(path))[0].classes)
-    return DataSummary("images", open_source(path, exif_orientation=data.exif_orientation).classes)
+    return DataSummary("images", _source(data, path).classes)
 
 
 def open_train_loader(
@@ -43,6 +44,12 @@ def open_eval_loader(data: DataSection, *, batch_size: int, rank: int, world: in
     """A split with the evaluation crop; over all ranks every image once, the last batch may be short."""
     rule = CropRule(0, None, (1.0, 1.0), 0.0)
     return _open(data, split, rule, _order(batch_size, rank, world, 0, None))
+
+
+def open_sample_loader(data: DataSection, *, most: int, batch_size: int, split: str) -> Loader:
+    """`most` images of a split with the evaluation crop, drawn from all of it and always the same; all if it has fewer."""
+    rule = CropRule(0, None, (1.0, 1.0), 0.0)
+    return _open(data, split, rule, lambda samples: Order(samples, batch_size, 0, 1, 0, None, most))
 
 
 def _order(batch_size: int, rank: int, world: int, seed: int, repeats: int | None) -> Callable[[int], Order]:
@@ -65,12 +72,20 @@ def _open(data: DataSection, split: str, rule: CropRule, order_of: Callable[[int
     from tleg_cli.data.folder_loader import FolderLoader, Views
     from tleg_cli.data.synthetic import SyntheticLoader, SyntheticSplit
 
-    source = open_source(path, exif_orientation=data.exif_orientation)
+    source = _source(data, path)
     images = source.split(split)
     if isinstance(images, SyntheticSplit):
         return SyntheticLoader(images, order_of(len(images)), data.image_size)
     views = Views(images, rule, data.image_size, data.crop_pct, data.interpolation)
     return FolderLoader(views, order_of(len(images)), 0 if source.in_memory else data.workers)
+
+
+def _source(data: DataSection, path: str) -> Source:
+    if data.unlabelled is None:
+        return open_source(path, exif_orientation=data.exif_orientation)
+    from tleg_cli.data.unlabelled import unlabelled_source
+
+    return unlabelled_source(Path(path), data.unlabelled, exif_orientation=data.exif_orientation)
 
 
 def _path(data: DataSection) -> str:

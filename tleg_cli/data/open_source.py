@@ -11,17 +11,20 @@ from pathlib import Path
 from tleg_cli import plugin_manager
 from tleg_cli.data.folders import class_folders, list_split, split_folders
 from tleg_cli.data.reopened import safe_to_fork
-from tleg_cli.data.source import ArraySplit, FileSplit
+from tleg_cli.data.small_sets import digits, mnist5k
+from tleg_cli.data.source import FileSplit
+from tleg_cli.data.subsets import SUBSETS, subset_source
 from tleg_cli.errors import DataError, did_you_mean
 from tleg_cli.files import special_file
 from tleg_cli.hookspecs import Source, Split
 
 TIMM_SCHEMES = ("torch", "hfds")
-_DIGITS_TRAIN = 1297  # of 1797
+_SMALL = {"digits": digits, "mnist5k": mnist5k}
 
 
 def open_source(path: str, *, exif_orientation: bool = True) -> Source:
-    """The source that `path` names: a folder, `digits`, `synthetic`, a plugin's or timm's `scheme/rest`.
+    """The source that `path` names: a folder, `digits`, `mnist5k`, `synthetic`, a part of another one (subsets.py), a plugin's or timm's
+    `scheme/rest`.
 
     Something on the disk comes before a name. timm's take their folder after a colon: `torch/cifar100:/data/cifar`.
     exif_orientation: turn photographs upright as their EXIF data say. Raises DataError.
@@ -33,12 +36,14 @@ def open_source(path: str, *, exif_orientation: bool = True) -> Source:
         kind = special_file(os.stat(place).st_mode) or "a file"
         raise DataError(f"{path} is {kind}; give the folder that has train and val")
     scheme, slash, rest = path.partition("/")
-    if path == "digits":
-        return _digits()
+    if path in _SMALL:
+        return _SMALL[path]()
     if scheme == "synthetic":
         from tleg_cli.data.synthetic import synthetic_source
 
         return synthetic_source(path, rest)
+    if scheme in SUBSETS:
+        return subset_source(path, scheme, rest, partial(open_source, exif_orientation=exif_orientation))
     if slash and scheme in TIMM_SCHEMES:
         from tleg_cli.data.timm_sources import timm_source
 
@@ -46,17 +51,23 @@ def open_source(path: str, *, exif_orientation: bool = True) -> Source:
     plugins = plugin_manager.sources()
     if slash and scheme in plugins:
         return _from_plugin(scheme, plugins[scheme], rest)
-    known = ["digits", "synthetic", *(f"{name}/..." for name in (*TIMM_SCHEMES, *plugins))]
+    known = [*_SMALL, "synthetic", *(f"{name}/..." for name in (*SUBSETS, *TIMM_SCHEMES, *plugins))]
     advice = did_you_mean(path, known) or " Give another --data, or write it with `tleg prepare`."
     raise DataError(f"no folder {path}, and no source of that name.{advice}")
 
 
 def _on_disk(root: Path, exif_orientation: bool) -> Source:
+    from tleg_cli.data.idx import idx_source
     from tleg_cli.data.published import known_layout
     from tleg_cli.data.tars import tar_source
 
     tars = tar_source(root, exif_orientation=exif_orientation)
-    return tars or known_layout(root, exif_orientation=exif_orientation) or _folder(root, exif_orientation)
+    return (
+        tars
+        or idx_source(root)
+        or known_layout(root, exif_orientation=exif_orientation)
+        or _folder(root, exif_orientation)
+    )
 
 
 def _folder(root: Path, exif_orientation: bool) -> Source:
@@ -74,20 +85,3 @@ def _from_plugin(scheme: str, opener: Callable[[str], Source], rest: str) -> Sou
     if not isinstance(source, Source):
         raise DataError(f"the plugin source {scheme!r} returned {source!r}, which is not a tleg_cli.hookspecs.Source")
     return replace(source, train=partial(safe_to_fork, source.train), val=partial(safe_to_fork, source.val))
-
-
-def _digits() -> Source:
-    """scikit-learn's digits, 1797 real images of 8x8 pixels, mixed by a fixed seed: 1297 to train, 500 to score."""
-    parts = slice(0, _DIGITS_TRAIN), slice(_DIGITS_TRAIN, None)
-    train, val = (partial(_digits_split, part) for part in parts)
-    return Source("digits", tuple("0123456789"), train, val, in_memory=True)
-
-
-def _digits_split(part: slice) -> Split:
-    import numpy as np
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    order = np.random.default_rng(0).permutation(len(data.target))[part]
-    grey = np.round(data.images[order] * (255 / 16)).astype(np.uint8)  # 0..16 to 0..255
-    return ArraySplit(np.repeat(grey[..., None], 3, axis=3), data.target[order])

@@ -19,6 +19,7 @@ from tleg_cli.errors import DataError, printable
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+WAY_OUT = "; replace it, or write the data with `tleg prepare --skip-bad`"  # of data; left out of messages where it does not apply
 LARGEST = 1 << 28  # pixels: 268 megapixels take 0.8 GB as RGB, and a few kilobytes can claim any size
 _WHITE = (255, 255, 255, 255)
 _ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258  # tags of EXIF and of TIFF
@@ -52,9 +53,7 @@ def name_damage(name: str) -> Iterator[None]:
         if type(error).__name__ == "DecompressionBombError":
             limit = f"{LARGEST // 10**6} megapixels"
             raise DataError(f"{name} has more than {limit}, the most that are read; shrink or remove it") from None
-        raise DataError(
-            f"{name} {_why(error)}; replace it, or write the data with `tleg prepare --skip-bad`"
-        ) from error
+        raise DataError(f"{name} {_why(error)}{WAY_OUT}") from error
 
 
 def to_rgb(image: Image, name: str) -> Image:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
+
+from typing_extensions import NotRequired
 
 
 class Theta(TypedDict):
@@ -147,6 +149,20 @@ class Against(TypedDict):
     reshaped: list[dict[str, Any]]
 
 
+class ProfileScore(TypedDict):
+    depth: str
+    top1: float
+
+
+class Profile(TypedDict):
+    """Top-1 in percent of a learngene's networks with no further training, under one expansion rule."""
+
+    data: str
+    positions: str
+    step: str
+    scores: list[ProfileScore]
+
+
 class FileEntry(TypedDict):
     """One file. nan, inf, modules and overall are there unless only shapes were asked for."""
 
@@ -174,6 +190,7 @@ class FileEntry(TypedDict):
     modules: NotRequired[list[ModuleEntry]]
     overall: NotRequired[list[StageEntry]]
     against: NotRequired[Against]
+    profiles: NotRequired[list[Profile]]
 
 
 class Inspection(TypedDict):

@@ -20,23 +20,15 @@ _WHAT = {
     "descendant": "one descendant (give the folder above it)",
     "family": "a run of `tleg train-des`",
 }
-_HOW = {"learngene": "from a learngene", "scratch": "with `--init scratch`"}
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """summary: summary.json of the folder. records: each run.json that it has, by depth."""
+    """summary, record: summary.json and run.json of the folder; the record is empty where there is none."""
 
     folder: Path
     summary: Mapping[str, Any]
-    records: Mapping[str, Mapping[str, Any]]
-
-    def by_depth(self) -> dict[str, Mapping[str, Any]]:
-        """The descendants of a family. Raises FileFormatError if summary.json does not list them."""
-        listed = self.summary.get("descendants")
-        if not isinstance(listed, list) or not listed or not all(isinstance(one, Mapping) for one in listed):
-            raise self._wrong("descendants", listed)
-        return {self.depth(one): one for one in listed}
+    record: Mapping[str, Any]
 
     def depth(self, entry: Mapping[str, Any]) -> str:
         """As `format_depth` writes it."""
@@ -49,22 +41,21 @@ class FinishedRun:
             raise self._wrong("depth", value)
         return str(value)
 
-    def parameters(self, entry: Mapping[str, Any]) -> int:
-        value = entry.get("parameters")
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise self._wrong("parameters", value)
+    def count(self, entry: Mapping[str, Any], key: str) -> int:
+        """A whole number above 0."""
+        value = entry.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 10**15:
+            raise self._wrong(key, value)
         return value
+
+    def plan(self, key: str) -> int:
+        """A value of the run's budget, as in epochs."""
+        plan = self.summary.get("plan")
+        return self.count(plan if isinstance(plan, Mapping) else {}, key)
 
     def score(self, entry: Mapping[str, Any], key: str) -> float | None:
         """None for what a run never measured, and for NaN or infinity."""
         return self._number(key, entry.get(key))
-
-    def scores(self, entry: Mapping[str, Any], key: str) -> list[float | None]:
-        """One for each epoch."""
-        listed = entry.get(key)
-        if not isinstance(listed, list):
-            raise self._wrong(key, listed)
-        return [self._number(key, value) for value in listed]
 
     def _number(self, key: str, value: Any) -> float | None:
         if value is None:
@@ -85,19 +76,8 @@ def open_run_of(folder: Path, option: str, kind: str) -> FinishedRun:
     if summary.get("kind") != kind:
         found = _WHAT.get(str(summary.get("kind")), "not a run of tleg")
         raise ConfigError(f"{option} {folder} is {found}; it must be {_WHAT[kind]}")
-    records = [
-        read_object(path, folder) for path in (folder / "run.json", *folder.glob("depth-*/run.json")) if path.exists()
-    ]
-    return FinishedRun(folder, summary, {str(record.get("depth")): record for record in records})
-
-
-def open_family(folder: Path, option: str, init: str) -> FinishedRun:
-    """Descendants of one `init`: learngene or scratch."""
-    family = open_run_of(folder, option, "family")
-    if family.summary.get("init") != init:
-        found = _HOW.get(str(family.summary.get("init")), "in an unknown way")
-        raise ConfigError(f"{option} {folder} was trained {found}; it must be trained {_HOW[init]}")
-    return family
+    record = folder / "run.json"
+    return FinishedRun(folder, summary, read_object(record, folder) if record.exists() else {})
 
 
 def read_object(path: Path, folder: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class OpenedFile:
         return get_basis(self.layout.basis, plugin_manager.bases()) if self.layout.basis else None
 
     def entries(self, depth: Depth | None) -> Mapping[str, NetworkTensor]:
-        """By name. A learngene's are those of its network of this depth, or its thetas where there is no depth.
+        """By name. A learngene's are those of its network of this depth, or its thetas if it has no depth.
 
         Raises FileFormatError for a learngene that is none, ConfigError for a depth with other stages than it has.
         """

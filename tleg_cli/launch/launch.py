@@ -14,7 +14,7 @@ import tleg_cli
 from tleg_cli.errors import EXIT_PREEMPTED, Preempted, TlegError
 from tleg_cli.files import temporary_folder
 from tleg_cli.launch.heartbeat import ERROR_FOLDER, hang_timeout
-from tleg_cli.launch.processes import LAUNCHER, Processes, check_cuda, die_with_launcher
+from tleg_cli.launch.processes import LAUNCHER, Processes, check_device, die_with_launcher
 from tleg_cli.launch.rank_environment import check_agreement, check_single_task, rank_environment
 from tleg_cli.launch.rank_errors import raise_first_error
 from tleg_cli.launch.rank_logs import log_arguments, log_folder, remove_empty, written_logs
@@ -26,7 +26,7 @@ from tleg_cli.launch.rendezvous import (
     wait_for_host,
 )
 from tleg_cli.launch.standard_streams import EXIT_NO_READER
-from tleg_cli.launch.stop_signals import StopRequested
+from tleg_cli.launch.stop_signals import StopRequested, raise_stop_request
 from tleg_cli.launch.watchdog import Watchdog, watched
 
 SYS_PATH = "TLEG_SYS_PATH"  # what __main__ gives every rank: its launcher's sys.path, an entry a line
@@ -52,12 +52,12 @@ def launch(
         return None
     check_single_task(processes.nodes)
     check_endpoint(processes)
-    if processes.device == "cuda":
-        check_cuda(processes.gpus)
     if processes.gpus == 1 and processes.nodes == 1 and not torchrun_options:
+        check_device(processes)
         return None
-    wait_for_host(processes)
     with temporary_folder() as errors, _environment(processes, errors):
+        check_device(processes)
+        wait_for_host(processes)
         name = run_folder.name if run_folder else "tleg"
         logs = log_folder(run_folder or errors, processes.node_rank)
         arguments = _arguments(processes, name, logs, torchrun_options)
@@ -106,6 +106,7 @@ def _torchrun(
     _silence_torchrun()
     again = "; run the same command again to carry on from the last checkpoint" if resumable else ""
     try:
+        raise_stop_request()  # one that came during the imports may have been swallowed there; no rank would ever hear of it
         with watched(errors, say, restarts=processes.max_restarts > 0) as dog, time_limit(processes, errors, logs, say):
             run.run(run.parse_args(arguments))
     except ChildFailedError as failed:
@@ -148,7 +149,7 @@ def _silence_torchrun() -> None:
 
 @contextmanager
 def _environment(processes: Processes, errors: Path) -> Iterator[None]:
-    """The environment of the ranks: threads shared out among them, what to import, and where to leave an error."""
+    """The environment of the ranks, and of torch here: threads shared out, what to import, and where to leave an error."""
     threads = str(max(1, (os.cpu_count() or 1) // processes.gpus))
     added = {
         ERROR_FOLDER: str(errors),
@@ -156,6 +157,8 @@ def _environment(processes: Processes, errors: Path) -> Iterator[None]:
         SYS_PATH: "\n".join(sys.path),
         "PYTHONSAFEPATH": "1",  # for the processes that ranks start, such as compilers; Python 3.10 doesn't know it
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+        # where the nodes meet ends with node 0, which torch's C++ on the others then reports in twenty lines
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
     }
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)

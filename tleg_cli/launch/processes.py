@@ -27,6 +27,12 @@ class Processes:
     rdzv_timeout: int = 600  # seconds that nodes wait for each other
 
 
+def check_device(processes: Processes) -> None:
+    """Raises ConfigError unless this machine has what these processes are to run on."""
+    if processes.device == "cuda":
+        check_cuda(processes.gpus)
+
+
 def check_cuda(gpus: int) -> None:
     """Raises ConfigError unless this machine has that many GPUs."""
     import torch

@@ -5,7 +5,7 @@ A basis is a matrix for every depth and nothing else. `linear` is TLEG; the othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,6 +64,30 @@ _SIZED: dict[str, tuple[int, int, str, Callable[[int], At]]] = {
     "hat": (3, 2, "knots", _hats),
 }
 MAX_SIZE = 64
+RANKED = "ranked"
+
+
+def ranked(order: Sequence[int]) -> Basis:
+    """Blocks of a trained network, the most important first: depth L takes the first L of them in the network's own order.
+
+    Deeper than the network, each block is repeated evenly, as `piecewise` does. Raises ConfigError unless `order` has each of 0..N-1 once.
+    """
+    blocks = len(order)
+    if not 1 <= blocks <= MAX_SIZE or sorted(order) != list(range(blocks)):
+        raise ConfigError(f"basis {RANKED}: {order} must have each of 0 to N-1 once, N at most {MAX_SIZE}")
+
+    def matrix(depth: int) -> Tensor:
+        taken = sorted(order[:depth]) if depth <= blocks else [place * blocks // depth for place in range(depth)]
+        return torch.eye(blocks, dtype=torch.float64)[taken]
+
+    return Basis(f"{RANKED}:{'-'.join(map(str, order))}", blocks, matrix, (False,) * blocks)
+
+
+def _ranking(text: str, name: str) -> list[int]:
+    parts = text.split("-")
+    if not all(part.isascii() and part.isdigit() and len(part) < 4 for part in parts):
+        raise ConfigError(f"basis {name!r}: write the blocks, the most important first, as in {RANKED}:2-0-1")
+    return [int(part) for part in parts]
 
 
 def basis_names() -> list[str]:
@@ -72,7 +96,7 @@ def basis_names() -> list[str]:
 
 
 def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
-    """The basis called `name`: `linear`, `constant`, `polynomial:2`, `piecewise:3`, `hat:3`, or one of `more`.
+    """The basis called `name`: `linear`, `constant`, `polynomial:2`, `piecewise:3`, `hat:3`, `ranked:2-0-1`, or one of `more`.
 
     Raises ConfigError for an unknown name.
     """
@@ -84,6 +108,8 @@ def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
     if name == "linear":
         return _basis(name, 2, _powers(1), (False, True))
     kind, _, size_text = name.partition(":")
+    if kind == RANKED:
+        return ranked(_ranking(size_text, name))
     if kind not in _SIZED:
         known = [*basis_names(), *others]
         raise ConfigError(f"basis {name!r} is unknown.{did_you_mean(name, known)}")

@@ -26,7 +26,8 @@ class Expansion:
 
     positions: "tleg" t_l = l / L; "ends" t_l = l / (L - 1) * (R - 1) / R, so that every depth runs from the first trained block to
     the last; "unit" t_l = l / (L - 1), for a learngene that was trained at several depths. One block is at 0.
-    step: what a block adds to the residual stream is multiplied by (R / L) ** p: "none" p = 0; "scaled" p = 1 for L >= R, else 0.5; or p.
+    step: what a block adds to the residual stream is multiplied by (R / L) ** p: "none" p = 0; "scaled" p = 1 for L >= R, else 0.5;
+    "deeper" p = 1 for L > R, else 0, for blocks that are repeated or left out; or p.
     branch_ends: the weights of a block that end a residual branch, which take the step: ("attn.proj.weight", ...).
     """
 

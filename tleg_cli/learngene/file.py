@@ -15,6 +15,7 @@ from tleg_cli.files import atomic_file
 from tleg_cli.learngene.basis import Basis, get_basis
 from tleg_cli.learngene.expansion import PUBLISHED, checked_expansion, expansion_values
 from tleg_cli.learngene.gene import MAX_NAME, Learngene, checked_metadata, metadata_values
+from tleg_cli.learngene.network_check import network_check_values, read_network_check
 from tleg_cli.weights.header import LEARNGENE_FORMAT
 from tleg_cli.weights.open import first_not_finite, read_weights
 from tleg_cli.weights.save import own_copy, save_safetensors
@@ -44,6 +45,8 @@ def write_learngene(learngene: Learngene, path: Path) -> None:
     }
     if learngene.expansion != PUBLISHED:
         header |= {"format_version": WITH_EXPANSION, "expansion": expansion_values(learngene.expansion)}
+    if learngene.network_check is not None:
+        header["network_check"] = network_check_values(learngene.network_check)
     if path.suffix == SAFETENSORS:
         tensors = {f"theta/{name}": tensor for name, tensor in learngene.theta.items()}
         tensors |= {f"shared/{name}": tensor for name, tensor in learngene.shared.items()}
@@ -79,6 +82,7 @@ def read_learngene(path: Path, bases: Iterable[Basis] = ()) -> Learngene:
             basis=get_basis(header["basis"], bases),
             metadata=checked_metadata(header["metadata"]),
             expansion=checked_expansion(header.get("expansion")),
+            network_check=read_network_check(header.get("network_check")),
         )
     except (FileFormatError, ConfigError) as error:
         raise FileFormatError(f"{path}: {error}") from None

@@ -60,11 +60,11 @@ def fit(weights: Mapping[str, Tensor], stages: Sequence[str], basis: Basis, meta
     ConfigError for a basis with more thetas than a stage has blocks.
     """
     stacks = find_stacks({name: tuple(tensor.shape) for name, tensor in weights.items()}, stages)
-    _check_blocks(weights, stages, stacks, metadata.depth)
+    check_blocks(weights, stages, stacks, metadata.depth)
     matrices = {stage: _full_rank(basis, stage, depth) for stage, depth in zip(stages, metadata.depth, strict=True)}
     members = {member for stack in stacks for member in stack.members}
     theta = {stack.name: _theta([weights[name] for name in stack.members], matrices[stack.stage]) for stack in stacks}
-    shared = {name: _precise(tensor) for name, tensor in weights.items() if name not in members}
+    shared = {name: precise(tensor) for name, tensor in weights.items() if name not in members}
     learngene = Learngene(theta, shared, tuple(stages), basis, metadata)
     return Fitted(learngene, [_quality(learngene, stack, weights, matrices[stack.stage]) for stack in stacks])
 
@@ -79,7 +79,8 @@ def block_counts(names: Collection[str], stages: Sequence[str]) -> Depth:
     return tuple(len(numbers) for numbers in found.values())
 
 
-def _check_blocks(weights: Mapping[str, Tensor], stages: Sequence[str], stacks: Sequence[Stack], depth: Depth) -> None:
+def check_blocks(weights: Mapping[str, Tensor], stages: Sequence[str], stacks: Sequence[Stack], depth: Depth) -> None:
+    """Raises FileFormatError unless every stage has its blocks, with equal shapes and finite floating-point numbers."""
     members = {member for stack in stacks for member in stack.members}
     for stage, blocks in zip(stages, depth, strict=True):
         of_stage = [stack for stack in stacks if stack.stage == stage]
@@ -112,14 +113,14 @@ def _theta(layers: Sequence[Tensor], matrix: Tensor) -> Tensor:
     """(rank, *shape): B^+ W in float64, 65,536 values of each layer at a time."""
     inverse = torch.linalg.pinv(matrix)
     flat = [layer.detach().reshape(-1) for layer in layers]
-    theta = torch.empty(matrix.shape[1], flat[0].numel(), dtype=_precise(layers[0]).dtype)
+    theta = torch.empty(matrix.shape[1], flat[0].numel(), dtype=precise(layers[0]).dtype)
     for start in range(0, flat[0].numel(), CHUNK):
         chunk = torch.stack([layer[start : start + CHUNK] for layer in flat]).double()
         theta[:, start : start + CHUNK] = inverse @ chunk
     return theta.reshape(-1, *layers[0].shape)
 
 
-def _precise(tensor: Tensor) -> Tensor:
+def precise(tensor: Tensor) -> Tensor:
     """Learngenes are trained on, so at least float32."""
     if not tensor.is_floating_point():
         return tensor

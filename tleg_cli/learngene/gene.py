@@ -13,6 +13,7 @@ from tleg_cli.learngene.basis import Basis
 from tleg_cli.learngene.depths import MAX_DEPTH, Depth
 from tleg_cli.learngene.expansion import PUBLISHED, Expansion
 from tleg_cli.learngene.input_spec import InputSpec
+from tleg_cli.learngene.network_check import NetworkCheck
 
 MAX_CLASSES = 10_000_000
 MAX_NAME = 200  # characters of the name of a backbone, a basis or a stage
@@ -37,6 +38,7 @@ class Learngene:
 
     shared[name]: a tensor that every depth has as it is (patch embedding, positions, final norm, head).
     stages: the dotted names of the lists of repeated blocks (`("blocks",)` in a ViT), in the order of a Depth's numbers.
+    network_check: with which timm's network the tensors were compared before they were written, if they were.
     Raises FileFormatError if theta doesn't fit the basis or the stages.
     """
 
@@ -46,6 +48,7 @@ class Learngene:
     basis: Basis
     metadata: Metadata
     expansion: Expansion = PUBLISHED
+    network_check: NetworkCheck | None = None
 
     def __post_init__(self) -> None:
         for name, tensor in self.theta.items():

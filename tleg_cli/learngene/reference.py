@@ -24,6 +24,7 @@ from tleg_cli.weights.read_header import read_header
 USUAL_DEPTH = 12  # of all its aux nets, and written nowhere in its files
 FAMILIES = {192: "deit_tiny_patch16_224", 384: "deit_small_patch16_224", 768: "deit_base_patch16_224"}
 FREE = "vit"  # the backbone for every other size
+AS_TRAINED = "vit_timm"  # the backbone that can normalise and then pool
 
 _MODULES = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "norm1", "norm2")
 _IN_BLOCK = [f"{module}.{part}" for module in _MODULES for part in ("weight", "bias")]
@@ -37,6 +38,9 @@ _SHARED = {
     "head.weight": "head.weight",
     "head.bias": "head.bias",
 }
+_BRANCH_ENDS = ("attn.proj", "mlp.fc2")
+# LayerNorm of s * x with eps is LayerNorm of x with eps / s^2: a residual stream times this has the reference's 1e-5 in timm's 1e-6
+_STREAM = math.sqrt(1e-6 / 1e-5)
 _MEAN, _STD, _CROP = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875  # ImageNet's, which it always uses
 
 
@@ -49,9 +53,17 @@ def is_reference(path: Path) -> bool:
 
 
 def read_reference(
-    path: Path, backbone: str | None = None, depth: int | None = None, heads: int | None = None
+    path: Path,
+    backbone: str | None = None,
+    depth: int | None = None,
+    heads: int | None = None,
+    *,
+    as_trained: bool = False,
 ) -> Learngene:
     """The learngene of a reference checkpoint: weights under "model", or the dict itself.
+
+    as_trained: with the very function of its aux net, which normalises before it pools, with eps 1e-5. Otherwise, as the reference
+    makes its descendants, the final norm comes after pooling and all eps are 1e-6, which is another function.
 
     backbone: a name of FAMILIES, or `vit`; without it, the width says which. depth: of its aux net, 12 unless given.
     heads: only for `vit`; 64 channels a head unless given. Raises FileFormatError for a key that is missing, unknown or of
@@ -64,14 +76,22 @@ def read_reference(
         raise FileFormatError(f"{path} is not a checkpoint of the reference code: it has no keys blocks.block.*")
     _check_keys(weights, path)
     _check_shapes(weights, path)
-    name, options = _backbone(weights, backbone, heads)
+    name, options = (AS_TRAINED, {}) if as_trained else _backbone(weights, backbone, heads)
     theta = {
         f"blocks.*.{inside}": torch.stack([weights[_key(inside, part)].float() for part in ("base", "ilayer")])
         for inside in _IN_BLOCK
     }
+    shared = {ours: weights[theirs].float() for theirs, ours in _SHARED.items()}
+    if as_trained:
+        if backbone not in (None, AS_TRAINED):
+            raise ConfigError(
+                f"--as-trained needs backbone {AS_TRAINED}, the one that normalises before it pools; leave --backbone out"
+            )
+        options = _sizes(weights, heads) | {"class_token": False, "global_pool": "avg", "fc_norm": False}
+        theta, shared = _with_its_norms(theta, shared)
     return Learngene(
         theta=theta,
-        shared={ours: weights[theirs].float() for theirs, ours in _SHARED.items()},
+        shared=shared,
         stages=("blocks",),
         basis=get_basis("linear"),
         metadata=Metadata(
@@ -82,6 +102,21 @@ def read_reference(
             input=InputSpec(_image_size(weights), _MEAN, _STD, _CROP),
             provenance={"imported_from": path.name, "sha256": file_hash(path)},
         ),
+    )
+
+
+def _with_its_norms(
+    theta: Mapping[str, Tensor], shared: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The final norm before pooling, and a residual stream times _STREAM: what writes to it is scaled, weight and bias."""
+    ends = tuple(f"blocks.*.{module}." for module in _BRANCH_ENDS)
+    starts = ("patch_embed.", "pos_embed")
+    return (
+        {name: value * _STREAM if name.startswith(ends) else value for name, value in theta.items()},
+        {
+            name.replace("fc_norm.", "norm."): value * _STREAM if name.startswith(starts) else value
+            for name, value in shared.items()
+        },
     )
 
 
@@ -186,8 +221,14 @@ def _backbone(weights: Mapping[str, Tensor], asked: str | None, heads: int | Non
         if heads is not None:
             raise ConfigError(f"the number of heads of {usual} is fixed; --heads is for --backbone {FREE}")
         return str(usual), {} if pixels == 224 else {"img_size": pixels}
+    return FREE, _sizes(weights, heads)
+
+
+def _sizes(weights: Mapping[str, Tensor], heads: int | None) -> dict[str, Any]:
+    """The options of a ViT of any size."""
+    width, patch = weights["norm.weight"].shape[0], weights["patch_embed.proj.weight"].shape[-1]
     number = width // 64 if heads is None else heads  # 64 channels a head in every published size
     if number < 1 or width % number or (heads is None and width % 64):
         raise ConfigError(f"width {width} is not divisible into {number} heads; pass their number with --heads")
-    options = {"img_size": pixels, "patch_size": patch, "embed_dim": width, "num_heads": number}
-    return FREE, {**options, "mlp_ratio": hidden / width}
+    options = {"img_size": _image_size(weights), "patch_size": patch, "embed_dim": width, "num_heads": number}
+    return {**options, "mlp_ratio": weights[_key("mlp.fc1.bias", "base")].shape[0] / width}

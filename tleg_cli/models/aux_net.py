@@ -16,6 +16,7 @@ from tleg_cli.learngene.expansion import PUBLISHED, Expansion
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.models.build import build_model
 from tleg_cli.models.shells import empty_stages, take_out_blocks, with_stages
+from tleg_cli.plugin_manager import get_backbone
 
 
 class AuxNet(nn.Module):
@@ -39,7 +40,7 @@ class AuxNet(nn.Module):
     ):
         super().__init__()
         self.skeleton = skeleton
-        self.theta = nn.ParameterDict({_key(name): nn.Parameter(tensor) for name, tensor in theta.items()})
+        self.theta = nn.ParameterDict({key_of(name): nn.Parameter(tensor) for name, tensor in theta.items()})
         self.stages = stages
         self.basis = basis
         self.metadata = metadata
@@ -50,7 +51,7 @@ class AuxNet(nn.Module):
     def learngene(self) -> Learngene:
         """The learngene of this moment; its tensors are the live parameters."""
         return Learngene(
-            theta={_name(key): parameter for key, parameter in self.theta.items()},
+            theta={name_of(key): parameter for key, parameter in self.theta.items()},
             shared=self.skeleton.state_dict(keep_vars=True),
             stages=self.stages,
             basis=self.basis,
@@ -70,7 +71,7 @@ class AuxNet(nn.Module):
         """What a plain network of this kind wouldn't decay: its own list, and every vector (biases, norms)."""
         shared = {f"skeleton.{name}" for name in _own_list(self.skeleton)}
         vectors = {key for key, parameter in self.theta.items() if parameter.ndim <= 2}
-        return shared | {f"theta.{key}" for key in vectors | {_key(name) for name in self.undecayed}}
+        return shared | {f"theta.{key}" for key in vectors | {key_of(name) for name in self.undecayed}}
 
 
 def new_aux_net(
@@ -102,6 +103,19 @@ def new_aux_net(
         if depth != metadata.depth
     }
     return AuxNet(skeleton, theta, backbone.stages, basis, metadata, undecayed & set(theta), expansion, others)
+
+
+def aux_net_of(learngene: Learngene, depths: Sequence[Depth] = (), **training: float) -> AuxNet:
+    """An aux net that starts with the weights of a learngene. depths, training: see new_aux_net."""
+    metadata = learngene.metadata
+    network = new_aux_net(
+        get_backbone(metadata.backbone), learngene.basis, metadata, learngene.expansion, depths, **training
+    )
+    with torch.no_grad():
+        for name, tensor in learngene.theta.items():
+            network.theta[key_of(name)].copy_(tensor)
+    network.skeleton.load_state_dict(dict(learngene.shared), strict=True)
+    return network
 
 
 class AtDepth(nn.Module):
@@ -147,12 +161,12 @@ def _initial(fresh: list[Tensor], basis: Basis) -> Tensor:
     return torch.stack(start)
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """torch allows no dots in a parameter's name, and timm reads a `*` in one as a pattern."""
     return name.replace(".", "/").replace("*", "#")
 
 
-def _name(key: str) -> str:
+def name_of(key: str) -> str:
     return key.replace("/", ".").replace("#", "*")
 
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 from tleg_cli.config_file import read_yaml
 from tleg_cli.errors import ConfigError, FileFormatError
-from tleg_cli.files import file_hash
 from tleg_cli.learngene.basis import Basis
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.learngene.fit import Fitted, StackFit, fit
-from tleg_cli.learngene.gene import Metadata
-from tleg_cli.models.model_file import ModelCard, card_of, is_card
-from tleg_cli.models.recognise import Recognised, recognise
-from tleg_cli.weights.header import LEARNGENE_FORMAT
-from tleg_cli.weights.open import open_weights
+from tleg_cli.models.align_network import align_network, random_like
+from tleg_cli.models.read_network import ReadNetwork, read_network
 
 
 def fit_file(
@@ -26,41 +23,38 @@ def fit_file(
     backbone: str | None = None,
     options: Mapping[str, Any] | None = None,
     which: str = "auto",
+    *,
+    align: bool = False,
 ) -> Fitted:
     """The learngene nearest to the network of a file. backbone, options: see recognise().
 
-    which: auto (the moving average if there is one), raw or ema.
+    which: auto (the moving average if there is one), raw or ema. align: first find equivalent weights that are nearer to the basis;
+    the R^2 of random layers is then that of random layers which were aligned too.
 
     Raises FileFormatError for a file that is not a network of a registered backbone, ConfigError for a backbone or a basis
-    that it isn't of.
+    that it isn't of, PluginError for a backbone that can't be aligned.
     """
-    with open_weights(checkpoint, which) as (header, get):
-        if header.tleg.get("format") == LEARNGENE_FORMAT:
-            raise FileFormatError(f"{checkpoint} is a learngene already; tleg expand makes networks of it")
-        try:
-            card = card_of(header.tleg) if is_card(header.tleg) else None
-            found = recognise({name: info.shape for name, info in header.tensors.items()}, card, backbone, options)
-            weights = {name: get(name) for name in header.tensors}
-            return fit(weights, found.backbone.stages, basis, _metadata(found, card, checkpoint, header.which))
-        except (FileFormatError, ConfigError) as error:
-            raise type(error)(f"{checkpoint}: {error}") from None
+    network = read_network(checkpoint, backbone, options, which)
+    try:
+        return fit_aligned(network, basis) if align else _fit(network, basis)
+    except (FileFormatError, ConfigError) as error:
+        raise type(error)(f"{checkpoint}: {error}") from None
 
 
-def _metadata(found: Recognised, card: ModelCard | None, checkpoint: Path, which: str) -> Metadata:
-    return Metadata(
-        backbone=found.backbone.name,
-        options=found.options,
-        depth=found.depth,
-        classes=found.classes,
-        input=found.input,
-        provenance={
-            "fitted_to": checkpoint.name,
-            "sha256": file_hash(checkpoint),
-            "weights": which,
-            **({"of": dict(card.provenance)} if card else {}),
-        },
-        class_names=card.class_names if card else None,
-    )
+def _fit(network: ReadNetwork, basis: Basis) -> Fitted:
+    return fit(network.weights, network.stages, basis, network.metadata)
+
+
+def fit_aligned(network: ReadNetwork, basis: Basis) -> Fitted:
+    """See fit_file. Aligned, even random layers are nearer to a basis, so chance is measured."""
+    fitted = _fit(align_network(network, basis), basis)
+    chance = {stack.name: stack for stack in _fit(align_network(random_like(network), basis), basis).stacks}
+    return replace(fitted, stacks=[replace(stack, random=chance[stack.name].r2) for stack in fitted.stacks])
+
+
+_CLEARLY = (
+    0.1  # of what chance leaves: trained freely, networks have about nothing; descendants of a learngene nearly all
+)
 
 
 class Quality(TypedDict):
@@ -117,11 +111,24 @@ def fit_report(fitted: Fitted, file: Path) -> FitReport:
     }
 
 
+def is_no_better_than_chance(report: FitReport) -> bool:
+    """Whether in some stage the basis keeps hardly more of what distinguishes the layers than it would of random ones."""
+    pairs = [(one["r2"], one["random"]) for one in report["overall"]]
+    return any(r2 is not None and random is not None and r2 - random < _CLEARLY * (1 - random) for r2, random in pairs)
+
+
 def _quality(stacks: Iterable[StackFit]) -> Quality:
     of = list(stacks)
     left, variation = sum(one.left for one in of), sum(one.variation for one in of)
     r2 = 1 - left / variation if variation else None
-    return {"numbers": sum(one.numbers for one in of), "r2": r2, "random": of[0].random}
+    return {"numbers": sum(one.numbers for one in of), "r2": r2, "random": _random(of)}
+
+
+def _random(of: Sequence[StackFit]) -> float | None:
+    """Of several stacks: the mean, each as far as its layers vary; stacks with equal layers don't count."""
+    known = [(one.random, one.variation) for one in of if one.random is not None and one.variation > 0]
+    total = sum(variation for _, variation in known)
+    return sum(random * variation for random, variation in known) / total if total else of[0].random
 
 
 def option_values(settings: Iterable[str]) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from tleg_cli.files import file_hash
 from tleg_cli.learngene.depths import Depth, format_depth
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.gene import Learngene
-from tleg_cli.models.descendant import descendant_card, descendant_folder, expanded_model, full_depth
-from tleg_cli.models.model_file import read_card, read_weights, write_model
+from tleg_cli.models.descendant import descendant_card, descendant_folder, full_depth
+from tleg_cli.models.model_file import read_card, read_weights, write_model_later
+from tleg_cli.models.network_check import checked_network
 
 SUFFIX = ".safetensors"
 _OTHER_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".onnx")  # any other is part of a folder's name, as in runs/v1.5
@@ -72,11 +73,10 @@ def _files(depths: Sequence[Depth], source: Path, out: Path | None) -> list[Path
 
 
 def _grow_one(learngene: Learngene, depth: Depth, file: Path, origin: dict[str, str]) -> Grown:
-    metadata = learngene.metadata
-    model = expanded_model(learngene, depth)
+    metadata, full = learngene.metadata, full_depth(learngene, depth)
+    network = checked_network(learngene, full)
     card = descendant_card(
         learngene, depth, metadata.classes, metadata.class_names, metadata.input.crop_pct, expanded_from=origin
     )
-    write_model(file, model.state_dict(), card)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Grown(file, format_depth(full_depth(learngene, depth)), parameters, card.timm.source())
+    write_model_later(file, network.weights, card)
+    return Grown(file, format_depth(full), network.parameters, card.timm.source())

@@ -14,9 +14,10 @@ from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.input_spec import InputSpec
 from tleg_cli.models.build import TimmCall, create_network, without_weights
 from tleg_cli.models.timm_arguments import checked_arguments
+from tleg_cli.models.timm_config import write_timm_config
 from tleg_cli.weights import open as open_file
 from tleg_cli.weights.read_header import is_safetensors, read_header
-from tleg_cli.weights.save import save_safetensors
+from tleg_cli.weights.save import Later, at_once, save_later
 
 FORMAT = "tleg-model"
 FORMAT_VERSION = 1
@@ -36,9 +37,23 @@ class ModelCard:
 
 
 def write_model(path: Path, weights: Mapping[str, Tensor], card: ModelCard) -> None:
-    """Writes `path` atomically. weights: the state dict of the network that `card.timm` builds."""
+    """Writes `path` atomically, and timm's config.json next to it if timm would find the file there.
+
+    weights: the state dict of the network that `card.timm` builds.
+    """
+    write_model_later(path, {name: at_once(tensor) for name, tensor in weights.items()}, card)
+
+
+def write_model_later(path: Path, weights: Mapping[str, Later], card: ModelCard) -> None:
+    """The same of weights that are made while the file is written."""
+    save_later(path, weights, card_header(card))
+    write_timm_config(path, card.timm, card.input, card.classes, card.class_names)
+
+
+def card_header(card: ModelCard) -> dict[str, Any]:
+    """What a file says about its network, as plain values; `card_of` reads it back."""
     names = {} if card.class_names is None else {"class_names": list(card.class_names)}
-    header = {
+    return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "kind": card.kind,
@@ -49,7 +64,6 @@ def write_model(path: Path, weights: Mapping[str, Tensor], card: ModelCard) -> N
         **names,
         "create": card.timm.source(),
     }
-    save_safetensors(path, weights, header)
 
 
 def read_card(path: Path) -> ModelCard | None:
@@ -111,7 +125,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return open_file.read_weights(path).tensors
 
 
-def check_shapes(model: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+def check_shapes(model: nn.Module, weights: Mapping[str, Tensor | Later], where: str) -> None:
     """Raises FileFormatError that names the first weight that is missing, left over or of another shape."""
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}

@@ -153,12 +153,35 @@ def _tokens(shapes: Shapes) -> int:
     return ("cls_token" in shapes) + ("dist_token" in shapes) + (registers[1] if len(registers) == 3 else 0)
 
 
+_REGISTER = "; docs/plugins.md says how to register a backbone"
+
+
 def _none_fits(shapes: Shapes, tried: Sequence[Recognised]) -> str:
     if any(key.startswith("blocks.block.") for key in shapes):
         return "a checkpoint of the reference code is a learngene already: use tleg import"
+    stages = list(dict.fromkeys(stage for one in plugin_manager.backbones().values() for stage in one.stages))
+    if unlike := _unlike_a_learngene(shapes, stages):
+        return unlike
     if tried:
         nearest = min(tried, key=lambda found: found.odd)
-        return f"no registered backbone has these shapes; nearest is {nearest.backbone.name}: {nearest.differs}"
+        return (
+            f"no registered backbone has these shapes; nearest is {nearest.backbone.name}: {nearest.differs}{_REGISTER}"
+        )
     first = ", ".join(f"{key} {list(shape)}" for key, shape in list(shapes.items())[:3])
     places = ", ".join(dict.fromkeys(backbone.stages[0] for backbone in plugin_manager.backbones().values()))
-    return f"no blocks at {places}, where registered backbones have theirs; found {first}, .."
+    return f"no blocks at {places}, where registered backbones have theirs; found {first}, ..{_REGISTER}"
+
+
+def _unlike_a_learngene(shapes: Shapes, stages: Sequence[str]) -> str | None:
+    """Why no backbone could have these blocks, None if one could: BatchNorm, or blocks of different shapes."""
+    for stage in stages:
+        for name, shape in shapes.items():
+            block, _, inside = name.removeprefix(f"{stage}.").partition(".")
+            if not name.startswith(f"{stage}.") or not block.isdigit():
+                continue
+            if inside.endswith("running_mean"):
+                return f"its blocks hold BatchNorm ({name}); its statistics are not weights and can't be expanded"
+            first = shapes.get(f"{stage}.0.{inside}", shape)
+            if shape != first:
+                return f"{name} has shape {shape}, but in block 0 it is {first}: unequal blocks can't be expanded"
+    return None

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tleg_cli.config import TeacherSection
-from tleg_cli.errors import ConfigError, FileFormatError, first_line
+from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.input_spec import InputSpec
 from tleg_cli.models.any_file import as_timm_names_them, describe_choice, read_finite, read_own_card, usual_input
-from tleg_cli.models.build import TimmCall, create_network, is_buildable, without_weights
+from tleg_cli.models.build import TimmCall, create_network, without_weights
 from tleg_cli.models.class_names import ClassMatch, OtherClasses, match_classes, read_class_map, reordered
 from tleg_cli.models.model_file import ModelCard, check_shapes, is_card, network_of, read_card
+from tleg_cli.models.published import fetch_published
 from tleg_cli.models.timm_arguments import checked_arguments
 
 _WORDNET = re.compile(r"n\d{8}")  # how ImageNet's class folders are called
@@ -65,6 +63,17 @@ class LoadedTeacher:
         return logits.clone()  # outside: a tensor of inference mode can't be kept for the student's backward pass
 
 
+def on_device(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network there. On a GPU convolutions have their weights channels-last, as its units want them; the function is the same."""
+    network.to(device)
+    return channels_last(network) if device.type == "cuda" else network
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The weights of convolutions as (out, height, width, in) in memory; other layers are not affected."""
+    return network.to(memory_format=torch.channels_last)
+
+
 @dataclass(frozen=True)
 class _Source:
     """A teacher's network as it was published: what it expects, and the names of its outputs if they are known."""
@@ -78,12 +87,23 @@ class _Source:
 
 
 def new_teacher(section: TeacherSection, data: InputSpec, classes: Sequence[str]) -> tuple[Adapted, ModelCard]:
-    """A freshly initialised teacher to train on images of `data`, and the card for its file."""
+    """A teacher to train on images of `data`, freshly initialised or pretrained with a new head, and the card for its file."""
     call = _call(section, len(classes))
-    spec = replace(data, image_size=section.image_size or data.image_size)
-    return _adapt(create_network(call), data, spec), ModelCard(
-        "teacher", call, len(classes), spec, class_names=tuple(classes)
-    )
+    if section.pretrained:
+        net = _fetched(section, call)
+        usual = usual_input(net)
+        spec = replace(usual, image_size=section.image_size or usual.image_size)
+    else:
+        net, spec = create_network(call), replace(data, image_size=section.image_size or data.image_size)
+    return _adapt(net, data, spec), ModelCard("teacher", call, len(classes), spec, class_names=tuple(classes))
+
+
+def card_of_trained(section: TeacherSection, data: InputSpec, classes: Sequence[str]) -> ModelCard:
+    """The card of new_teacher, without any weights: nothing is fetched."""
+    call = _call(section, len(classes))
+    usual = usual_input(create_network(call)) if section.pretrained else data
+    spec = replace(usual, image_size=section.image_size or usual.image_size)
+    return ModelCard("teacher", call, len(classes), spec, class_names=tuple(classes))
 
 
 def load_teacher(section: TeacherSection, data: InputSpec, classes: Sequence[str]) -> LoadedTeacher:
@@ -157,14 +177,6 @@ def _call(section: TeacherSection, classes: int | None = None) -> TimmCall:
         raise ConfigError(f"teacher.model {section.model!r}, teacher.options: {error}") from None
 
 
-def fetched_already(section: TeacherSection) -> bool:
-    """Whether timm's pretrained weights are in the cache of this machine."""
-    from huggingface_hub import try_to_load_from_cache
-
-    names = ("model.safetensors", "pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(f"timm/{_hub_name(section.model)}", name), str) for name in names)
-
-
 def _from_file(section: TeacherSection, classes: int) -> _Source:
     path = Path(str(section.weights))
     weights = read_finite(path, section.weight_set)
@@ -191,20 +203,14 @@ def teacher_weights(
 
 
 def _from_hub(section: TeacherSection, classes: Sequence[str]) -> _Source:
-    if not is_buildable(section.model):
-        create_network(TimmCall(section.model, {}))  # its error names the nearest models
-    try:
-        if not fetched_already(section):
-            _reach_hub()
-        net = create_network(_call(section), pretrained=True)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"the weights of teacher {section.model} can't be fetched ({type(error).__name__}: {first_line(error, 80)}); on a "
-            f"machine with a network run `hf download timm/{_hub_name(section.model)} model.safetensors --local-dir .`, "
-            "copy that file and give --teacher model.safetensors"
-        ) from error
+    net = _fetched(section, _call(section))
     outputs = int(getattr(net, "num_classes", len(classes)))
     return _Source(net, usual_input(net), outputs, _published_names(net, classes), section.model)
+
+
+def _fetched(section: TeacherSection, call: TimmCall) -> nn.Module:
+    """The network with timm's published weights; with another number of classes than published, timm gives it a new head."""
+    return fetch_published(call, f"teacher {section.model}", "give --teacher model.safetensors")
 
 
 def _published_names(net: nn.Module, classes: Sequence[str]) -> tuple[str, ...] | None:
@@ -215,25 +221,6 @@ def _published_names(net: nn.Module, classes: Sequence[str]) -> tuple[str, ...] 
     if not subset or not all(_WORDNET.fullmatch(name) for name in classes):
         return None
     return tuple(ImageNetInfo(subset).label_names())
-
-
-def _reach_hub() -> None:
-    """Raises OSError if the hub can't be reached: its own client would try for a minute, and log each attempt."""
-    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
-
-    if HF_HUB_OFFLINE:
-        raise OSError("HF_HUB_OFFLINE is set")
-    if urllib.request.getproxies():  # then the proxy knows
-        return
-    address = urllib.parse.urlsplit(ENDPOINT)
-    socket.create_connection((address.hostname or ENDPOINT, address.port or 443), timeout=10).close()
-
-
-def _hub_name(model: str) -> str:
-    from timm.models import get_pretrained_cfg
-
-    config = get_pretrained_cfg(model)
-    return str(config.hf_hub_id).removeprefix("timm/") if config and config.hf_hub_id else model
 
 
 def check_classes(found: int, wanted: int, where: str) -> None:

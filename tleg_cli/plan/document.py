@@ -65,6 +65,26 @@ class FamilyPlan(TypedDict):
     times_less_pretraining: float
 
 
+class TrainingHours(TypedDict):
+    """Of one training of the plan, scoring included."""
+
+    network: str
+    hours: float
+
+
+class Estimate(TypedDict):
+    """From timed steps of stage 1 on one process. with_data: whether they loaded images. scratch_hours: without scoring."""
+
+    images_per_second: float
+    seconds_per_step: float
+    images_per_step: int
+    with_data: bool
+    device: str
+    trainings: list[TrainingHours]
+    hours: float
+    scratch_hours: float
+
+
 class DiskPlan(TypedDict):
     """Bytes of all trainings together."""
 
@@ -75,14 +95,19 @@ class DiskPlan(TypedDict):
 
 
 class Plan(TypedDict):
-    """missing: what has to be made or given first. problems: `COMMAND: what it would refuse`."""
+    """teacher: None if labels alone are trained on. missing: what has to be made or given first.
+
+    problems: `COMMAND: what it would refuse`. estimate: with --measure. commands: to run, in this order.
+    """
 
     processes: int
     data: DataPlan
-    teacher: TrainingPlan
+    teacher: TrainingPlan | None
     aux: TrainingPlan
     descendants: list[TrainingPlan]
     family: FamilyPlan
     disk: DiskPlan
     missing: list[str]
     problems: list[str]
+    estimate: NotRequired[Estimate]
+    commands: NotRequired[list[str]]

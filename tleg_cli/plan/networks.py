@@ -94,12 +94,26 @@ def descendant_plan(setup: Setup, depth: Depth) -> TrainingPlan:
     network: TrainingPlan = {
         "network": f"descendant {name}", "depth": name, "parameters": cost.parameters, "macs": cost.macs
     }  # fmt: skip
-    memory = _optimised_bytes(cost.parameters, recipe) + cost.kept + recipe.batch_size * cost.kept_per_image
+    activations = cost.kept + recipe.batch_size * cost.kept_per_image
     macs = _PASSES * cost.macs
-    return with_training(network, setup, recipe, trained=cost.parameters, macs_of_an_image=macs, memory=memory)
+    memory = _optimised_bytes(cost.parameters, recipe) + activations
+    plan = with_training(network, setup, recipe, trained=cost.parameters, macs_of_an_image=macs, memory=memory)
+    if setup.config.descendant.train == "all":
+        return plan
+    stored, blocks = _learngene_size(setup, cost, setup.task.complete(depth))  # the few trained values are left out
+    averages = 1 + (recipe.ema_decay is not None)
+    memory = FP32 * (averages * stored + 2 * blocks) + activations + _batch_bytes(recipe, setup.config.data.image_size)
+    return {**plan, "memory_bytes": memory, "checkpoint_bytes": FP32 * stored * averages * CHECKPOINTS}
 
 
-def aux_plan(setup: Setup, teacher: TrainingPlan) -> TrainingPlan:
+def _learngene_size(setup: Setup, cost: Cost, depth: Depth) -> tuple[int, int]:
+    """Parameters of the learngene and of the blocks that it expands to at this depth. cost: of the network of this depth."""
+    one_each = _one_block_each(setup)
+    blocks = sum(size * count for size, count in zip(one_each, depth, strict=True))
+    return cost.parameters - blocks + setup.task.basis.rank * sum(one_each), blocks
+
+
+def aux_plan(setup: Setup, teacher: TrainingPlan | None) -> TrainingPlan:
     """The aux net. Its parameters are the learngene's: `rank` times one block of each stage, and what all depths share.
 
     Trained at several depths, it needs the memory of the deepest and the multiply-adds of an average step.
@@ -108,14 +122,12 @@ def aux_plan(setup: Setup, teacher: TrainingPlan) -> TrainingPlan:
     depth = max(draw.depths, key=sum) if draw else setup.task.depth
     cost = setup.cost(depth, recipe)
     macs_each = draw.mean([setup.cost(one, recipe).macs for one in draw.depths]) if draw else cost.macs
-    one_each = _one_block_each(setup)
-    blocks = sum(size * count for size, count in zip(one_each, depth, strict=True))
-    learngene = cost.parameters - blocks + setup.task.basis.rank * sum(one_each)
+    learngene, blocks = _learngene_size(setup, cost, depth)
     expanded = 2 * FP32 * blocks  # the weights that each step expands, and their gradients
     memory = (
         _optimised_bytes(learngene, recipe)
         + expanded
-        + FP32 * teacher["parameters"]
+        + (FP32 * teacher["parameters"] if teacher else 0)
         + cost.kept
         + recipe.batch_size * cost.kept_per_image
     )
@@ -125,8 +137,17 @@ def aux_plan(setup: Setup, teacher: TrainingPlan) -> TrainingPlan:
         "parameters": learngene,
         "macs": round(macs_each),
     }
-    macs = round(_PASSES * macs_each + teacher["macs"])
+    macs = round(_PASSES * macs_each + _in_place_macs(setup, cost.macs) + (teacher["macs"] if teacher else 0))
     return with_training(network, setup, recipe, trained=learngene, macs_of_an_image=macs, memory=memory)
+
+
+def _in_place_macs(setup: Setup, deepest: int) -> float:
+    """The deepest form's forward passes, averaged over all steps: those at other depths, once it has begun."""
+    in_place, draw = setup.config.aux.in_place, setup.task.draw
+    if not in_place.weight or draw is None:
+        return 0.0
+    others = draw.mean([float(depth != max(draw.depths, key=sum)) for depth in draw.depths])
+    return deepest * others * (1 - in_place.start)
 
 
 def _one_block_each(setup: Setup) -> list[int]:

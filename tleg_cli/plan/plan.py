@@ -8,7 +8,7 @@ from pathlib import Path
 from tleg_cli.config import Config
 from tleg_cli.errors import DataError
 from tleg_cli.learngene.depths import Depth
-from tleg_cli.models.teacher import fetched_already
+from tleg_cli.models.published import fetched_already
 from tleg_cli.plan.count import IMAGENET, Counted
 from tleg_cli.plan.document import BetonSizes, DataPlan, DiskPlan, FamilyPlan, Plan, TrainingPlan
 from tleg_cli.plan.files import find_data, unknown_sizes
@@ -38,7 +38,7 @@ def make_plan(
     data, counted = _data(config, images, classes, missing)
     setup = Setup(resolve(config), counted, processes)
     missing += _missing_files(config, learngene)
-    teacher = teacher_plan(setup)
+    teacher = teacher_plan(setup) if config.aux.distillation.alpha else None
     aux = aux_plan(setup, teacher)
     descendants = [descendant_plan(setup, depth) for depth in depths]
     known = classes if counted.kind == "assumed" else counted.classes
@@ -49,7 +49,7 @@ def make_plan(
         "aux": aux,
         "descendants": descendants,
         "family": family_sums(aux, descendants, scratch_epochs),
-        "disk": _disk([teacher, aux, *descendants]),
+        "disk": _disk([one for one in (teacher, aux, *descendants) if one is not None]),
         "missing": missing,
         "problems": find_problems(setup, depths, learngene, known),
     }
@@ -107,11 +107,13 @@ def _counted_as(assumed: Sequence[str], given: Sequence[str]) -> str:
 def _missing_files(config: Config, learngene: Path | None) -> list[str]:
     section = config.teacher
     lines = []
-    if section.weights and not Path(section.weights).is_file():
+    if config.aux.distillation.alpha == 0:
+        pass  # labels only
+    elif section.weights and not Path(section.weights).is_file():
         lines.append(f"no teacher at {section.weights}")
     elif not section.weights and section.recipe is not None:
         lines.append("the teacher: run `tleg train-teacher`, then give --teacher FILE")
-    elif not section.weights and not fetched_already(section):
+    elif not section.weights and not fetched_already(section.model):
         lines.append(f"the weights of {section.model}: stage 1 downloads them, or give --teacher FILE")
     if learngene is not None and not learngene.is_file():
         lines.append(f"no learngene at {learngene}; run `tleg train-aux` first")

@@ -24,6 +24,7 @@ from tleg_cli.models.teacher import check_classes, match_teacher, teacher_weight
 from tleg_cli.plan.networks import Setup, pretrained_classes
 from tleg_cli.training.optim import check_optimizer
 from tleg_cli.training.task import check_fits, check_image_size
+from tleg_cli.training.train_descendants import check_trained_part
 from tleg_cli.weights.read_header import read_header
 
 Check = Callable[[], object]  # raises TlegError where the command would
@@ -46,16 +47,19 @@ def _checks(
     setup: Setup, depths: Sequence[Depth], learngene: Path | None, classes: int | None
 ) -> Iterator[tuple[str, Check]]:
     config, teacher = setup.config, setup.config.teacher
-    if teacher.recipe is not None and not teacher.weights:
+    taught = config.aux.distillation.alpha > 0
+    if taught and teacher.recipe is not None and not teacher.weights:
         yield "train-teacher", partial(check_optimizer, teacher.recipe)
     yield "train-aux", partial(check_image_size, setup.task)
     yield "train-aux", partial(check_optimizer, config.aux)
     for command in ("train-aux", "train-des"):
         yield command, partial(_check_augmentation, config, setup.counted.classes)
-    if classes is not None:
+    if taught and classes is not None:
         yield "train-aux", partial(_check_teacher, teacher, config.data, classes, setup.counted.class_names)
     for depth in depths:
-        yield "train-des", partial(check_optimizer, config.descendant.recipe_at(format_depth(depth)))
+        recipe = config.descendant.recipe_at(format_depth(depth))
+        yield "train-des", partial(check_optimizer, recipe)
+        yield "train-des", partial(check_trained_part, config.descendant, recipe)
     if learngene is not None and learngene.is_file():
         yield "train-des", partial(_check_learngene, config, learngene, depths, setup.counted.class_names)
 

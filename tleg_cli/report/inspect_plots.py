@@ -19,9 +19,10 @@ DEPTH = "plasma"  # colours from the first layer to the last
 
 
 def write_plots(document: Inspection, folder: Path) -> list[Path]:
-    """Writes NAME-linearity.png, -trajectories.png, -norms.png and -histograms.png for each file, and returns their paths.
+    """Writes up to five plots for each file (NAME-linearity.png, -trajectories, -norms, -histograms, -profile) and returns their paths.
 
-    Plots without values are left out: a learngene has no layers. Raises TlegError if a file can't be written.
+    Plots without values are left out: a learngene has no layers, and a profile needs --data. Raises TlegError if a file
+    can't be written.
     """
     import matplotlib
 
@@ -36,12 +37,34 @@ def write_plots(document: Inspection, folder: Path) -> list[Path]:
             ("trajectories", _trajectories),
             ("norms", _norms),
             ("histograms", _histograms),
+            ("profile", _profile),
         ):
             figure = draw(file)
             if figure is not None:
                 written.append(folder / f"{own}-{kind}.png")
                 _save(figure, written[-1])
     return written
+
+
+def _profile(file: Entry) -> Any:
+    """Top-1 over depth with no further training, a line for each expansion rule."""
+    from matplotlib import pyplot
+
+    profiles = file.get("profiles")
+    if not profiles:
+        return None
+    figure, axis = pyplot.subplots(figsize=(6, 3.4))
+    names = [one["depth"] for one in profiles[0]["scores"]]
+    for profile, colour in zip(profiles, (SOFT, GREEN) if len(profiles) > 1 else (GREEN,), strict=True):
+        label = f"positions {profile['positions']}, step {profile['step']}"
+        axis.plot(range(len(names)), [one["top1"] for one in profile["scores"]], "o-", color=colour, label=label)
+    axis.set_xticks(range(len(names)), names)
+    axis.set_xlabel("depth")
+    axis.set_ylabel("top-1 (%), no further training")
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
 
 
 def _plain_name(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -41,9 +41,20 @@ def _file(file: Entry, *, tensors: bool) -> list[Any]:
         parts += ["", "The file has no repeated blocks, so there is nothing to compare over depth."]
     if file.get("against"):
         parts += ["", *_against(file["against"])]
+    if file.get("profiles"):
+        parts += ["", *_profiles(file["profiles"])]
     if tensors:
         parts += ["", _tensors(file)]
     return parts
+
+
+def _profiles(profiles: Sequence[Entry]) -> list[Any]:
+    """Top-1 over depth, a row for each rule."""
+    table = _table("depth", *(one["depth"] for one in profiles[0]["scores"]))
+    for profile in profiles:
+        rule = f"positions {profile['positions']}, step {profile['step']}"
+        table.add_row(rule, *(f"{one['top1']:.1f}" for one in profile["scores"]))
+    return [f"top-1 (%) on {profiles[0]['data']} with no further training", table]
 
 
 def _rule(expansion: Any) -> str | None:

@@ -73,7 +73,7 @@ def norms(values: Sequence[float | None]) -> dict[str, Any] | None:
 
 
 def ridges(tensors: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Histograms one below the other, a layer each, on one axis of values. None where there are no numbers."""
+    """Histograms one below the other, one for each layer, on a common axis of values. None if no tensor has a histogram."""
     known = [one for one in tensors if one.get("histogram")]
     if not known:
         return None

@@ -1,4 +1,4 @@
-"""Values as people read them: counts, shares, bytes, shapes. `-` means that there is no value."""
+"""Formats counts, shares, bytes and shapes for people. A missing value is shown as `-`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ def millions(count: int) -> str:
 def size(count: float) -> str:
     """Bytes: `17.2 MB`."""
     return f"{short(count)}B" if count >= 1000 else f"{count:.0f} B"
+
+
+def duration(hours: float) -> str:
+    """`12 s`, `3.5 min`, `41.2 h`, `12.4 days`."""
+    if hours < 1 / 60:
+        return f"{max(1, round(3600 * hours))} s"
+    if hours < 1:
+        return f"{60 * hours:.1f} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -98,6 +98,13 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, passed_over
 
 
+def kept_checkpoints(folder: Path) -> tuple[dict[int, Path], list[str]]:
+    """The intact ones by their steps, oldest first, and one line on each that is damaged."""
+    problems = {step: (path, check_checkpoint(path)) for step, path in sorted(_steps(folder))}
+    intact = {step: path for step, (path, problem) in problems.items() if problem is None}
+    return intact, [f"{path} is damaged ({problem})" for path, problem in problems.values() if problem is not None]
+
+
 def newest_state(folder: Path) -> dict[str, Any] | None:
     """The plain values of the newest complete checkpoint, without its tensors; None if there is none."""
     for _, path in sorted(_steps(folder), reverse=True):

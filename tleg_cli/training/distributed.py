@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from tleg_cli.errors import PeerLost, Preempted, TlegError
@@ -137,9 +138,12 @@ def wait_for_all(world: World) -> None:
         dist.barrier()
 
 
-def replicate(model: nn.Module, world: World) -> nn.Module:
-    """The model, its gradients averaged over the ranks at each backward pass."""
+def replicate(model: nn.Module, world: World, compression: str = "none") -> nn.Module:
+    """The model, its gradients averaged over the ranks at each backward pass. compression: "bf16" sends them with 16 bits each."""
     if world.size == 1:
         return model
     ids = [world.device.index] if world.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    replica = DistributedDataParallel(model, device_ids=ids, gradient_as_bucket_view=True)
+    if compression == "bf16":
+        replica.register_comm_hook(None, bf16_compress_hook)
+    return replica

@@ -41,7 +41,11 @@ class DepthDraw:
 
 
 def shares_of(rule: str, depths: Sequence[Depth]) -> tuple[float, ...]:
-    """uniform: every depth as often; shallow: in proportion to 1 / blocks, so that all depths cost the same together."""
+    """uniform: every depth as often; shallow: in proportion to 1 / blocks, so that all depths cost the same together; deepest:
+    half of the steps at the deepest, the others at the rest."""
+    if rule == "deepest":
+        deepest = max(depths, key=sum)
+        return tuple(float(max(1, len(depths) - 1)) if depth == deepest else 1.0 for depth in depths)
     return tuple(1.0 if rule == "uniform" else 1 / sum(depth) for depth in depths)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ _LISTED = 20  # parameters, of hundreds
 
 @dataclass(frozen=True)
 class Norms:
-    """total: of the complete gradient, on the device. by_name: of each parameter, to be asked for only when it is bad."""
+    """total: of the complete gradient. by_name: of each parameter. All on the device: reading them makes the host wait."""
 
     total: Tensor
-    gradients: Mapping[str, Tensor]
+    by_name: Mapping[str, Tensor]
 
 
 @dataclass
@@ -45,10 +45,11 @@ class Memory:
         ]
 
 
-def gradient_norms(model: nn.Module) -> Norms:
-    """Of the gradients as they are: unscaled, not clipped."""
-    gradients = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
-    return Norms(nn.utils.get_total_norm(list(gradients.values()), foreach=True), gradients)
+def gradient_norms(parameters: Mapping[str, nn.Parameter]) -> Norms:
+    """Of the gradients as they are: unscaled, not clipped. parameters: by their names."""
+    gradients = {name: value.grad for name, value in parameters.items() if value.grad is not None}
+    norms = torch._foreach_norm(list(gradients.values()))
+    return Norms(torch.linalg.vector_norm(torch.stack(norms)), dict(zip(gradients, norms, strict=True)))
 
 
 def is_bad(loss: Tensor, norm: Tensor, scaler: torch.amp.GradScaler, world: World) -> bool:
@@ -59,6 +60,18 @@ def is_bad(loss: Tensor, norm: Tensor, scaler: torch.amp.GradScaler, world: Worl
     flags = torch.stack([~torch.isfinite(loss), ~torch.isfinite(norm)]).float()
     bad_loss, bad_norm = sum_over_ranks(flags, world).tolist()
     return bool(bad_loss or (bad_norm and (not scaler.is_enabled() or scaler.get_scale() <= 1)))
+
+
+def late_flags(loss: Tensor, norm: Tensor, scaler: torch.amp.GradScaler, world: World) -> tuple[Tensor, Tensor]:
+    """Whether the step is bad, as is_bad says, and whether the optimiser must leave it out: 0-d float32 on the device, 0 or 1.
+
+    The two differ with fp16 only, where an overflowing gradient is left out and the scale falls. Nothing is waited for.
+    """
+    flags = torch.stack([~torch.isfinite(loss), ~torch.isfinite(norm)]).float()
+    bad_loss, bad_norm = sum_over_ranks(flags, world).clamp(max=1).unbind()
+    left_out = torch.maximum(bad_loss, bad_norm)
+    scale = scaler._get_scale_async() if scaler.is_enabled() else None  # get_scale() would wait
+    return (left_out if scale is None else torch.maximum(bad_loss, bad_norm * (scale <= 1))), left_out
 
 
 def write_down(folder: Path, facts: Mapping[str, Any], norms: Norms, loss: Tensor, memory: Memory, world: World) -> str:
@@ -72,7 +85,7 @@ def write_down(folder: Path, facts: Mapping[str, Any], norms: Norms, loss: Tenso
         content = {
             **{key: value for key, value in facts.items() if key != "samples"},
             "gradient_norm": _plain(norms.total),
-            "parameters": _worst(norms.gradients.items()),
+            "parameters": _worst(norms.by_name),
             "ranks": ranks,
             "before": memory.lines(),
         }
@@ -80,9 +93,9 @@ def write_down(folder: Path, facts: Mapping[str, Any], norms: Norms, loss: Tenso
     return name
 
 
-def _worst(gradients: Iterable[tuple[str, Tensor]]) -> dict[str, float | str]:
+def _worst(by_name: Mapping[str, Tensor]) -> dict[str, float | str]:
     """The largest norms, those that are not finite first."""
-    norms = {name: float(value.norm()) for name, value in gradients}
+    norms = {name: float(value) for name, value in by_name.items()}
     order = sorted(norms, key=lambda name: -norms[name] if math.isfinite(norms[name]) else -math.inf)
     return {name: _plain(norms[name]) for name in order[:_LISTED]}
 

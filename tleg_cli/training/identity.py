@@ -13,7 +13,7 @@ from tleg_cli.training.distributed import World
 
 Identity = dict[str, Any]
 # may change from one start to the next: the weights don't follow from them
-_NO_RESULT = {"checkpoint_every", "log_every", "on_nan"}
+_NO_RESULT = {"checkpoint_every", "log_every", "on_nan", "gradient_checkpointing"}
 _LATER = ("classes", "images")  # of the data; older records lack them, and images are known only once they are listed
 _SECTIONS: Mapping[str, type[Section]] = {"data": DataSection, "augmentation": AugmentationSection, "recipe": Recipe}
 _NAMES = ("learngene.file",)  # names of files that are known by their content
@@ -27,6 +27,8 @@ def identity(config: Config, recipe: Recipe, world: World, classes: Sequence[str
     data = config.data.model_dump(mode="json", exclude={"workers"})
     if data["exif_orientation"]:
         del data["exif_orientation"]  # the default; runs of earlier versions don't have the key, and must go on
+    if data["unlabelled"] is None:
+        del data["unlabelled"]
     return {
         **inputs,
         "backbone": config.backbone.model_dump(mode="json"),

@@ -7,15 +7,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tleg_cli.augment.pipeline import Augment, make_augment
 from tleg_cli.config import Config, Recipe
 from tleg_cli.data.batches import Loader
 from tleg_cli.data.images_record import SplitRecord, images_record
 from tleg_cli.data.open import describe, open_eval_loader, open_train_loader
+from tleg_cli.errors import ConfigError, DataError
 from tleg_cli.training.distributed import World
 from tleg_cli.training.draw_depth import DepthDraw
+from tleg_cli.training.in_place import InPlace
 from tleg_cli.training.losses import Objective
 from tleg_cli.training.optim import Budget
 from tleg_cli.training.records import EpochRecord
@@ -47,6 +49,11 @@ class Job:
     images: Mapping[str, SplitRecord] = field(default_factory=dict)  # which ones these are, for run.json
     evaluate_first: bool = False  # also score the network before its first step
     draw: DepthDraw | None = None  # of an any-depth stage 1
+    patience: int | None = None  # epochs without a better profile over depths after which training ends
+    in_place: InPlace | None = None  # its own deepest form as a second teacher
+    trackers: tuple[str, ...] = ()  # in addition to metrics.jsonl
+    stages: tuple[str, ...] = ()  # where the network's blocks are; none: a network of any kind
+    teacher: nn.Module | None = None  # what the objective asks
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,14 @@ class Data:
     loaders: dict[int, tuple[Loader, Loader]] = field(default_factory=dict)
 
     def job(
-        self, objective: Objective, recipe: Recipe, *, evaluate_first: bool = False, draw: DepthDraw | None = None
+        self,
+        objective: Objective,
+        recipe: Recipe,
+        *,
+        evaluate_first: bool = False,
+        draw: DepthDraw | None = None,
+        patience: int | None = None,
+        stages: tuple[str, ...] = (),
     ) -> Job:
         """A training on this data. Raises DataError for images that can't be opened, ConfigError for augmentation that can't be."""
         config = self.config
@@ -70,7 +84,22 @@ class Data:
             config.augmentation, mean=mean, std=std, classes=len(self.classes), smoothing=recipe.smoothing
         )
         images = images_record(str(config.data.path), train, val)
-        return Job(objective, recipe, train, val, augment, mean, std, config.seed, images, evaluate_first, draw)
+        return Job(
+            objective,
+            recipe,
+            train,
+            val,
+            augment,
+            mean,
+            std,
+            config.seed,
+            images,
+            evaluate_first,
+            draw,
+            patience,
+            stages=stages,
+            trackers=config.trackers,
+        )
 
     def _loaders(self, batch_size: int) -> tuple[Loader, Loader]:
         if batch_size not in self.loaders:
@@ -86,7 +115,18 @@ class Data:
 
 
 @contextmanager
-def open_data(config: Config, world: World) -> Iterator[Data]:
-    """The data that the config names; its loaders are closed when the block ends. Raises DataError if there is none."""
+def open_data(config: Config, world: World, *, without_labels: bool = False) -> Iterator[Data]:
+    """The data that the config names; its loaders are closed when the block ends. Raises DataError if there is none, or one class only.
+
+    without_labels: whether this training can do without labels. Raises ConfigError for such data if it can't.
+    """
+    if config.data.unlabelled is not None and not without_labels:
+        raise ConfigError("data.unlabelled is for `tleg adopt`; this training needs images in class folders")
+    classes = describe(config.data).classes
+    if len(classes) < 2:
+        raise DataError(
+            f"{config.data.path} has one class ({classes[0]}), and a classifier needs two; if these are images without classes, "
+            "`tleg adopt --unlabelled` trains on them"
+        )
     with ExitStack() as stack:
-        yield Data(config, world, describe(config.data).classes, stack)
+        yield Data(config, world, classes, stack)

@@ -5,26 +5,34 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 
+import torch
 from torch import Tensor, nn
 
+from tleg_cli.config_file import read_yaml
 from tleg_cli.data.batches import Batch
+from tleg_cli.data.copy_ahead import copied_ahead
 from tleg_cli.errors import ConfigError, Preempted
 from tleg_cli.launch.heartbeat import report_activity
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.models.aux_net import AtDepth
+from tleg_cli.training.compiled import compile_networks
 from tleg_cli.training.evaluate import Scores, evaluate
+from tleg_cli.training.gradient_checkpointing import checkpoint_blocks
 from tleg_cli.training.job import Job, Observer
-from tleg_cli.training.on_nan import handle_bad_step
+from tleg_cli.training.late_checks import LateChecks
+from tleg_cli.training.memory_errors import refuse_lack_of_memory
+from tleg_cli.training.on_nan import answer_late, handle_bad_step
 from tleg_cli.training.optim import budget_of, make_schedule, recipe_warnings
-from tleg_cli.training.records import EpochRecord, StepRecord
+from tleg_cli.training.records import EpochRecord, StepRecord, epochs_without_gain
 from tleg_cli.training.run import Run
 from tleg_cli.training.run_folder import append_step
 from tleg_cli.training.saving import Training, mean_over_ranks, resume, save
 from tleg_cli.training.signals import Interval, Requests, stop_requests
 from tleg_cli.training.state import State, new_state
 from tleg_cli.training.step import StepResult, end_step, take_step
+from tleg_cli.training.tracking import load_trackers, tracked
 
 Ask = Callable[[bool], Requests]
 
@@ -37,14 +45,26 @@ def train(network: nn.Module, job: Job, run: Run, observer: Observer) -> State:
     budget = budget_of(job.recipe, job.train.batches, run.world.size)
     for line in recipe_warnings(job.recipe, budget):
         observer.say(line)
+    trackers = load_trackers(job.trackers if run.world.main else ())
     run.begin(budget, job.images)
     state = new_state(network, job.recipe, budget.lr, run.world)
-    training = Training(job, state, budget, run, observer, Interval(job.recipe.checkpoint_every))
+    training = Training(
+        job, state, budget, run, observer, Interval(job.recipe.checkpoint_every), LateChecks(run.world.device)
+    )
     resume(training)
+    if state.step < budget.steps:
+        training.compiled = compile_networks(job, state, budget.steps, observer)
+        if job.recipe.gradient_checkpointing:
+            checkpoint_blocks(state.network, job.stages)
     set_rate = make_schedule(state.optimizer, job.recipe, budget)
     observer.start(budget, state.step)
+    config = read_yaml(run.config_yaml, "config.yaml")
     try:
-        with stop_requests(run.world) as ask:
+        with (
+            stop_requests(run.world) as ask,
+            tracked(trackers, run.folder.path, config, state.step, observer.say) as track,
+        ):
+            training.track = track
             _train(training, set_rate, ask)
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
@@ -53,6 +73,9 @@ def train(network: nn.Module, job: Job, run: Run, observer: Observer) -> State:
             f"batch normalisation needs more than one image in a batch of this size, and batch_size is {job.recipe.batch_size}; "
             "set it to 2 or more"
         ) from error
+    except RuntimeError as error:
+        refuse_lack_of_memory(error, job)
+        raise
     finally:
         observer.stop()
     return state
@@ -63,19 +86,26 @@ def _train(training: Training, set_rate: Callable[[int], float], ask: Ask) -> No
     state, budget = training.state, training.budget
     if _epoch_is_open(training):
         _finish_epoch(training, ask)
-    while state.step < budget.steps:
+    while state.step < budget.steps and not _is_flat(training):
         for loss, lr in _steps_of_epoch(training, set_rate):
-            training.observer.step(state.step, loss, lr)
+            training.observer.step(state.step, loss if training.late.loss is None else training.late.loss, lr)
             _log_step(training, loss, lr)
-            inside = state.step % budget.steps_per_epoch != 0  # the epoch's end has a checkpoint of its own
-            requests = ask(inside and training.run.world.main and training.interval.due(state.step))
-            if requests.stop or requests.save:
+            inside = not _at_epochs_end(training)  # which has a checkpoint of its own
+            requests = ask(inside and training.run.world.main and training.interval.due_by_clock())
+            if requests.stop or (inside and (requests.save or training.interval.due_by_step(state.step))):
+                answer_late(training, all_of_them=True)
                 save(training)
             if requests.stop:
                 raise _preempted(training)
         _finish_epoch(training, ask)
         if state.step < budget.steps and ask(False).stop:
             raise _preempted(training)
+
+
+def _is_flat(training: Training) -> bool:
+    """Whether the mean score over the depths has gained nothing in the last `patience` epochs; the same answer on every rank."""
+    patience, history = training.job.patience, training.state.history
+    return patience is not None and epochs_without_gain(history) >= patience
 
 
 def _log_step(training: Training, loss: Tensor, lr: float) -> None:
@@ -90,6 +120,7 @@ def _log_step(training: Training, loss: Tensor, lr: float) -> None:
         record: StepRecord = {"kind": "step", "step": state.step, "loss": mean, "lr": lr, "images_per_second": rate}
         training.step_records.append(record)
         append_step(training.run.folder, record)
+        training.track(record)
 
 
 def _preempted(training: Training) -> Preempted:
@@ -98,13 +129,19 @@ def _preempted(training: Training) -> Preempted:
     )
 
 
+def _at_epochs_end(training: Training) -> bool:
+    """Whether all steps of an epoch are taken; a training that is measured in steps may end before its last epoch does."""
+    step, budget = training.state.step, training.budget
+    return step % budget.steps_per_epoch == 0 or step == budget.steps
+
+
 def _epoch_is_open(training: Training) -> bool:
     """Whether an epoch has all its steps but no scores yet: before the first step, or when stopped right after the last."""
     state = training.state
     scored = state.history[-1]["step"] if state.history else None
     if state.step == 0:
         return training.job.evaluate_first and scored is None
-    return state.step % training.budget.steps_per_epoch == 0 and scored != state.step
+    return _at_epochs_end(training) and scored != state.step
 
 
 def _steps_of_epoch(training: Training, set_rate: Callable[[int], float]) -> Iterator[tuple[Tensor, float]]:
@@ -113,8 +150,9 @@ def _steps_of_epoch(training: Training, set_rate: Callable[[int], float]) -> Ite
     epoch, done = divmod(state.step, budget.steps_per_epoch)
     state.replica.train()
     training.epoch_began_at, training.epoch_seconds_before = state.step, state.epoch_seconds
-    with closing(job.train.epoch(epoch, start=done * job.recipe.accumulation)) as batches:
-        for _ in range(done, budget.steps_per_epoch):
+    loaded = job.train.epoch(epoch, start=done * job.recipe.accumulation)
+    with closing(copied_ahead(loaded, training.run.world.device)) as batches:
+        for _ in range(done, min(budget.steps_per_epoch, budget.steps - epoch * budget.steps_per_epoch)):
             began = time.perf_counter()
             lr = set_rate(state.step)
             result = _step(training, batches, lr)
@@ -125,11 +163,14 @@ def _steps_of_epoch(training: Training, set_rate: Callable[[int], float]) -> Ite
 
 def _step(training: Training, batches: Iterator[Batch], lr: float) -> StepResult:
     """One step further in the data, with the weights moved or, if a value is not finite, as on_nan says."""
-    state = training.state
+    state, step = training.state, training.state.step
     result = take_step(training.job, state, batches, training.run.world)
-    training.memory.add(state.step, result.loss, result.norms.total, lr)
+    training.memory.add(step, result.loss, result.norms.total, lr)
+    if result.flag is not None:
+        _count_late(training, step, result, lr)
+        return result
     if result.bad:
-        handle_bad_step(training, result, lr)
+        handle_bad_step(training, step, result, lr)
     else:
         end_step(state)
         state.epoch_loss = state.epoch_loss + result.loss.double()
@@ -138,17 +179,31 @@ def _step(training: Training, batches: Iterator[Batch], lr: float) -> StepResult
     return result
 
 
+def _count_late(training: Training, step: int, result: StepResult, lr: float) -> None:
+    """Counts a step as taken until its flag has arrived, and answers those that have."""
+    state = training.state
+    assert result.flag is not None
+    end_step(state)
+    state.epoch_loss = state.epoch_loss + torch.where(result.flag > 0, 0.0, result.loss).double()
+    state.epoch_steps += 1
+    state.step += 1
+    training.late.add(step, lr, result)
+    answer_late(training)
+
+
 def _finish_epoch(training: Training, ask: Ask) -> None:
     """Scores, one record, one checkpoint. Asked to stop meanwhile, it leaves the scores to the next start."""
+    answer_late(training, all_of_them=True)
     state, budget, world = training.state, training.budget, training.run.world
-    record: EpochRecord = {"epoch": state.step // budget.steps_per_epoch, "step": state.step}
+    record: EpochRecord = {"epoch": -(-state.step // budget.steps_per_epoch), "step": state.step}
     if state.step:
         if state.epoch_steps:
             record["loss"] = mean_over_ranks(state.epoch_loss, world) / state.epoch_steps
         if state.skipped:
             record["skipped_so_far"] = state.skipped
         record["lr"] = max(group["lr"] for group in state.optimizer.param_groups)
-        record["images_per_second"] = budget.images_per_epoch / max(state.epoch_seconds, 1e-9)
+        images = budget.global_batch * (state.step - (record["epoch"] - 1) * budget.steps_per_epoch)
+        record["images_per_second"] = images / max(state.epoch_seconds, 1e-9)
         record["data_wait"] = state.epoch_wait / max(state.epoch_seconds, 1e-9)
     began = time.perf_counter()
     try:
@@ -170,6 +225,7 @@ def _finish_epoch(training: Training, ask: Ask) -> None:
     state.epoch_loss = state.epoch_seconds = state.epoch_wait = 0.0
     state.epoch_steps = 0
     save(training)
+    training.track(record)
     training.observer.epoch(record)
 
 
@@ -191,7 +247,8 @@ def _score(training: Training, model: nn.Module, ask: Ask) -> Scores:
             if number < on_each_rank and ask(False).stop:
                 raise _StopWhileScoring
 
-    with closing(job.val.epoch(0)) as batches:
+    eager = torch.compiler.set_stance("force_eager") if training.compiled else nullcontext()
+    with closing(job.val.epoch(0)) as batches, eager:
         return evaluate(
             model,
             interruptible(batches),

@@ -11,24 +11,27 @@ from tleg_cli.training.state import restore_weights
 from tleg_cli.training.step import StepResult, end_step
 
 
-def handle_bad_step(training: Training, result: StepResult, lr: float) -> None:
+def handle_bad_step(training: Training, step: int, result: StepResult, lr: float) -> None:
     """stop raises; skip leaves the step out; rollback puts the weights of the last checkpoint in, and the data goes on.
 
-    Raises TlegError for stop, and where the others are used up.
+    step: its number, from 0; the state may be some steps further. Raises TlegError for stop, and where the others are used up.
     """
     state, policy = training.state, training.job.recipe.on_nan
     name, _, number = policy.partition(":")
     left = {"stop": 0, "skip": int(number or 0) - state.skipped, "rollback": MAX_ROLLBACKS - state.rollbacks}[name]
-    facts = _bad_facts(training, lr, policy if left > 0 or name == "stop" else f"{policy}, used up: stop")
+    facts = _bad_facts(training, step, lr, policy if left > 0 or name == "stop" else f"{policy}, used up: stop")
     file = write_down(training.run.folder.path, facts, result.norms, result.loss, training.memory, training.run.world)
-    line = f"step {state.step}: loss {float(result.loss):.4g}, gradient norm {float(result.norms.total):.4g} ({file})"
+    line = f"step {step}: loss {float(result.loss):.4g}, gradient norm {float(result.norms.total):.4g} ({file})"
     if left <= 0:
         raise TlegError(
             f"{line}; not finite on some rank, and on_nan is {policy}. No weights were spoiled: the last checkpoint is as it was. "
             "Lower lr, set clip_grad, use precision=fp32, or on_nan=skip:N or rollback"
         )
-    end_step(state)
-    state.step += 1
+    if result.flag is None:  # else it is counted already
+        end_step(state)
+        state.step += 1
+    else:
+        state.epoch_steps -= 1
     state.skipped += 1
     training.observer.say(
         f"{line}; not finite, left out" + ("; back to the last checkpoint" if name == "rollback" else "")
@@ -41,14 +44,21 @@ def handle_bad_step(training: Training, result: StepResult, lr: float) -> None:
         save(training)  # so that a run that is killed now goes on from the same weights
 
 
-def _bad_facts(training: Training, lr: float, policy: str) -> dict[str, Any]:
+def answer_late(training: Training, *, all_of_them: bool = False) -> None:
+    """Acts on the bad ones of the steps whose flags have arrived; or of all, before a checkpoint or a score."""
+    for one in training.late.ripe(all_of_them=all_of_them):
+        if one.bad:
+            handle_bad_step(training, one.step, one.result, one.lr)
+
+
+def _bad_facts(training: Training, step: int, lr: float, policy: str) -> dict[str, Any]:
     """samples: coded ids of this rank's images in this step, as the loader's order has them; see tleg_cli.data.batches."""
     state, budget, parts = training.state, training.budget, training.job.recipe.accumulation
-    epoch, place = divmod(state.step, budget.steps_per_epoch)
+    epoch, place = divmod(step, budget.steps_per_epoch)
     order = getattr(training.job.train, "order", None)
     batches = list(order(epoch))[place * parts : (place + 1) * parts] if order else []
     return {
-        "step": state.step,
+        "step": step,
         "epoch": epoch,
         "lr": lr,
         "loss_scale": state.scaler.get_scale(),

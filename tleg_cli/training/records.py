@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 
@@ -25,6 +25,20 @@ class EpochRecord(TypedDict, total=False):
     ema_top5: float
     ema_val_loss: float
     seconds: float
+
+
+_GAIN = 0.1  # points of top-1: less is noise
+
+
+def epochs_without_gain(history: Sequence[EpochRecord]) -> int:
+    """How many epochs ago the mean top-1 over all scored depths last rose by more than 0.1 points."""
+    best, since = -1.0, 0
+    for record in history:
+        scores = [record["top1"], *record.get("top1_at", {}).values()]
+        mean = sum(scores) / len(scores)
+        better = mean > best + _GAIN
+        best, since = (mean, 0) if better else (best, since + 1)
+    return since
 
 
 class StepRecord(TypedDict):
@@ -68,14 +82,19 @@ class Summary(TypedDict, total=False):
     depth: str
     depths: str  # of an aux net: what each step's depth was drawn from
     top1_at: dict[str, float]
+    ended_after: int  # epochs, if aux.patience ended it early
+    scored: str  # "agreement", if top1 is how often the network decides as its teacher
     init: str
     parameters: int
+    trained_parameters: int  # of a descendant, where they are not all
+    train: str  # coefficients, if only they were trained
     learngene_parameters: int
     file: str
     sha256: dict[str, str]  # of every result file
     top1: list[float]  # after each epoch
     ema_top1: list[float | None]
     zero_epoch_top1: float  # before the first step
+    zero_epoch_top1_at: dict[str, float]  # at the depths of top1_at
     final_top1: float | None
     seconds: float
     plan: dict[str, Any]  # the Budget
@@ -114,6 +133,8 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "depth": ("a depth", lambda value: _text(value) and re.fullmatch(r"[0-9]{1,4}(:[0-9]{1,4})*", value) is not None),
     "init": ("learngene or scratch", lambda value: value in ("learngene", "scratch")),
     "parameters": ("a count", _count),
+    "trained_parameters": ("a count", _count),
+    "train": ("what was trained", _text),
     "learngene_parameters": ("a count", _count),
     "file": ("a file name", lambda value: _text(value) and bool(value)),
     "sha256": (
@@ -126,6 +147,11 @@ _RULES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, list) and all(one is None or _number(one) for one in value),
     ),
     "zero_epoch_top1": ("a number", _number),
+    "zero_epoch_top1_at": (
+        "numbers by depth",
+        lambda value: isinstance(value, dict) and all(map(_number, value.values())),
+    ),
+    "top1_at": ("numbers by depth", lambda value: isinstance(value, dict) and all(map(_number, value.values()))),
     "final_top1": ("a number", lambda value: value is None or _number(value)),
     "seconds": ("a number", _number),
     "plan": ("an object", lambda value: isinstance(value, dict)),

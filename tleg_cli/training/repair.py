@@ -60,7 +60,7 @@ def _to_restore(
 ) -> None:
     if newest_state(folder.checkpoints) is None:
         raise TlegError(
-            f"{why}, and there is no complete checkpoint to restore it from; bring it back, or delete {folder.path} to "
+            f"{why}, and no complete checkpoint can restore it; restore the missing file, or delete {folder.path} to "
             "train again"
         )
     say(f"warning: {why}; {what}")
@@ -68,7 +68,10 @@ def _to_restore(
 
 def _is_longer(identity: Identity, summary: Summary) -> bool:
     """Whether this command trains for more epochs than the finished run did."""
-    recipe, done = identity["recipe"], summary.get("plan", {}).get("epochs")
+    recipe, plan = identity["recipe"], summary.get("plan", {})
+    if recipe.get("steps") is not None:
+        return type(plan.get("steps")) is int and recipe["steps"] > plan["steps"]
+    done = plan.get("epochs")
     return type(done) is int and recipe["epochs"] + recipe["cooldown_epochs"] > done
 
 

@@ -87,7 +87,10 @@ class Run:
 
     def _plan(self) -> dict[str, Any]:
         assert self.budget is not None
-        return asdict(self.budget) | {"steps": self.budget.steps}
+        values = asdict(self.budget) | {"steps": self.budget.steps}
+        if self.budget.limit is None:
+            del values["limit"]  # it says how a recipe that counts steps ends
+        return values
 
 
 @contextmanager
@@ -128,6 +131,8 @@ def _scores(history: Sequence[EpochRecord]) -> Mapping[str, Any]:
     scores: dict[str, Any] = {"top1": [record["top1"] for record in trained]}
     if len(trained) < len(history):
         scores["zero_epoch_top1"] = history[0]["top1"]
+        if "top1_at" in history[0]:
+            scores["zero_epoch_top1_at"] = history[0]["top1_at"]
     if history and "ema_top1" in history[-1]:
         scores["ema_top1"] = [record.get("ema_top1") for record in trained]
     scores["final_top1"] = history[-1]["top1"] if history else None

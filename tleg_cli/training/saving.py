@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from tleg_cli.training.checkpoint import Checkpoint, newest_checkpoint, save_che
 from tleg_cli.training.distributed import World, from_main, sum_over_ranks, wait_for_all
 from tleg_cli.training.health import Memory
 from tleg_cli.training.job import Job, Observer
+from tleg_cli.training.late_checks import LateChecks
 from tleg_cli.training.lock import hold_checkpoints, what_was_replaced
 from tleg_cli.training.optim import Budget
 from tleg_cli.training.records import StepRecord
@@ -24,6 +27,11 @@ from tleg_cli.training.run import Run
 from tleg_cli.training.run_folder import RunFolder, read_steps, write_metrics
 from tleg_cli.training.signals import Interval
 from tleg_cli.training.state import State, content_of, restore_state
+from tleg_cli.training.tracking import Track
+
+
+def _untracked(record: Mapping[str, Any]) -> None:
+    """Used if the config names no tracker."""
 
 
 @dataclass
@@ -36,6 +44,9 @@ class Training:
     run: Run
     observer: Observer
     interval: Interval
+    late: LateChecks
+    track: Track = _untracked
+    compiled: bool = False  # steps are; scores are taken without
     memory: Memory = field(default_factory=Memory)
     step_records: list[StepRecord] = field(default_factory=list)  # of the complete run, on rank 0
     epoch_began_at: int = 0  # the first step that this process took in the current epoch

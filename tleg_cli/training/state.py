@@ -13,7 +13,7 @@ from tleg_cli.config import Recipe
 from tleg_cli.errors import FileFormatError, TlegError, first_line
 from tleg_cli.training.checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from tleg_cli.training.distributed import World, replicate
-from tleg_cli.training.optim import make_optimizer
+from tleg_cli.training.optim import can_check_late, make_optimizer
 from tleg_cli.training.records import EpochRecord
 
 # what a checkpoint holds in addition to tensors, and of which type; old ones may lack some
@@ -40,19 +40,29 @@ class State:
     epoch_wait: float = 0.0  # of those, waiting for data
     skipped: int = 0  # steps of the run left out because a value was not finite
     rollbacks: int = 0
+    checks_late: bool = False  # see late_checks.py
+    parameters: Mapping[str, nn.Parameter] = field(
+        init=False
+    )  # once: an any-depth network has thousands of modules to look through
+
+    def __post_init__(self) -> None:
+        self.parameters = dict(self.network.named_parameters())
 
 
 def new_state(network: nn.Module, recipe: Recipe, lr: float, world: World) -> State:
     """The state before the first step, on the world's device. The GradScaler works for fp16 only, and is saved in any case."""
     network = network.to(world.device)
-    optimizer = make_optimizer(network, recipe, lr)
+    late = can_check_late(recipe, world.device)
+    optimizer = make_optimizer(network, recipe, lr, fused=late)
     scaler = torch.amp.GradScaler(world.device.type, enabled=recipe.precision == "fp16")
     ema = None
     if recipe.ema_decay is not None:
         from timm.utils import ModelEmaV3
 
         ema = ModelEmaV3(network, decay=recipe.ema_decay)
-    return State(network, replicate(network, world), optimizer, scaler, ema)
+    return State(
+        network, replicate(network, world, recipe.gradient_compression), optimizer, scaler, ema, checks_late=late
+    )
 
 
 def content_of(state: State, epoch_loss: float) -> Checkpoint:

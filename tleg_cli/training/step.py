@@ -1,10 +1,13 @@
-"""One optimiser step, equal on every rank; or none if a value is not finite: then nothing has changed."""
+"""One optimiser step, equal on every rank; or none if a value is not finite: then nothing has changed.
+
+On a processor the host decides. On a GPU it would have to wait for the answer, so the device decides: the flag goes into the
+optimiser as `found_inf`, and late_checks.py brings it to the host.
+"""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -14,21 +17,27 @@ from torch import Tensor, nn
 from tleg_cli.augment.pipeline import step_generator
 from tleg_cli.data.batches import Batch
 from tleg_cli.launch.heartbeat import report_activity
+from tleg_cli.learngene.depths import Depth
 from tleg_cli.training.distributed import World
+from tleg_cli.training.ema import update_unless
 from tleg_cli.training.evaluate import autocast
-from tleg_cli.training.health import Norms, gradient_norms, is_bad
+from tleg_cli.training.health import Norms, gradient_norms, is_bad, late_flags
 from tleg_cli.training.job import Job
 from tleg_cli.training.state import State
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of a step. bad: loss or gradient is not finite on some rank, and nothing was changed. waited: seconds."""
+    """What came of a step. bad: loss or gradient is not finite on some rank, and nothing was changed. waited: seconds.
+
+    flag: the same as a number on the device, 0 or 1, where the host doesn't know yet; then bad is False.
+    """
 
     loss: Tensor
     norms: Norms
     waited: float
     bad: bool
+    flag: Tensor | None = None
 
 
 def take_step(job: Job, state: State, batches: Iterator[Batch], world: World) -> StepResult:
@@ -37,7 +46,8 @@ def take_step(job: Job, state: State, batches: Iterator[Batch], world: World) ->
     total = torch.zeros((), device=world.device)
     waited = 0.0
     # batch norm moves its buffers in the forward pass; stopping or rolling back needs none of them
-    buffers = {name: value.clone() for name, value in state.network.named_buffers() if recipe.on_nan.startswith("skip")}
+    kept = state.network.named_buffers() if recipe.on_nan.startswith("skip") else ()
+    buffers = {name: value.clone() for name, value in kept}
     for part in range(recipe.accumulation):
         report_activity("waiting for data", state.step)
         began = time.perf_counter()
@@ -50,11 +60,15 @@ def take_step(job: Job, state: State, batches: Iterator[Batch], world: World) ->
             loss = _forward(job, state, images, labels, draw, world) / recipe.accumulation
             state.scaler.scale(loss).backward()
         total += loss.detach()
-    norms, bad = _update(job, state, total, world)
+    state.scaler.unscale_(state.optimizer)
+    norms = gradient_norms(state.parameters)
+    if state.checks_late:
+        flag, left_out = late_flags(total, norms.total, state.scaler, world)
+        _update_unless(flag, left_out, job, state, norms, buffers)
+        return StepResult(total, norms, waited, False, flag)
+    bad = _update(job, state, total, norms, world)
     if bad:
-        present = dict(state.network.named_buffers())
-        for name, value in buffers.items():
-            present[name].copy_(value)
+        _put_back(state.network, buffers)
     return StepResult(total, norms, waited, bad)
 
 
@@ -66,23 +80,64 @@ def _forward(job: Job, state: State, images: Tensor, labels: Tensor, draw: int, 
         generator.initial_seed() ^ 0x5DEECE66D
     )  # drop path and dropout: not the stream of the augmentation
     inputs, targets = job.augment(images.to(device, non_blocking=True), labels.to(device, non_blocking=True), generator)
-    at_depth = () if job.draw is None else (job.draw.at(state.step),)
-    with autocast(job.recipe.precision, device):
-        return job.objective(state.replica(inputs, *at_depth), inputs, targets)
+    depth = None if job.draw is None else job.draw.at(state.step)
+    return loss_of(job, state.replica, state.network, inputs, targets, depth, state.step)
 
 
-def _update(job: Job, state: State, loss: Tensor, world: World) -> tuple[Norms, bool]:
+def loss_of(
+    job: Job, replica: nn.Module, network: nn.Module, images: Tensor, targets: Tensor, depth: Depth | None, step: int
+) -> Tensor:
+    """The loss at a depth, in the recipe's precision. replica: the network, or what averages its gradients over the ranks.
+
+    images: normalised (batch, 3, size, size); targets: (batch, classes), rows sum to 1.
+    """
+    with autocast(job.recipe.precision, images.device):
+        logits = replica(images) if depth is None else replica(images, depth)
+        loss = job.objective(logits, images, targets)
+        if job.in_place is not None and depth is not None and job.in_place.applies(step, depth):
+            loss = job.in_place.blend(loss, logits, network, images, targets)
+        return loss
+
+
+def _update(job: Job, state: State, loss: Tensor, norms: Norms, world: World) -> bool:
     """Checks, clips and steps. Gradients are averaged over the ranks by now; a loss is one rank's own, so they ask each other."""
-    state.scaler.unscale_(state.optimizer)
-    norms = gradient_norms(state.network)
     bad = is_bad(loss, norms.total, state.scaler, world)
     if not bad:
-        limit = job.recipe.clip_grad if job.recipe.clip_grad is not None else math.inf
-        nn.utils.clip_grads_with_norm_(state.network.parameters(), limit, norms.total, foreach=True)
+        _clip(job, state, norms)
         state.scaler.step(state.optimizer)
         if state.ema is not None:
             state.ema.update(state.network, step=state.step)
-    return norms, bad
+    return bad
+
+
+def _update_unless(
+    flag: Tensor, left_out: Tensor, job: Job, state: State, norms: Norms, buffers: Mapping[str, Tensor]
+) -> None:
+    """The same without waiting: the device leaves the optimiser's step out where `left_out` is 1, and buffers and EMA where `flag` is.
+
+    buffers: as they were before the step. The GradScaler's own step isn't asked: it knows of the gradients only, not of the loss.
+    """
+    _clip(job, state, norms)
+    state.optimizer.found_inf = left_out  # type: ignore[attr-defined]  # torch's fused optimisers read it, as set by GradScaler
+    state.optimizer.step()
+    if buffers:
+        present = dict(state.network.named_buffers())
+        _put_back(state.network, {name: torch.where(flag > 0, old, present[name]) for name, old in buffers.items()})
+    if state.ema is not None:
+        update_unless(flag, state.ema, state.network, state.step)
+
+
+def _clip(job: Job, state: State, norms: Norms) -> None:
+    if job.recipe.clip_grad is not None:
+        parameters = state.parameters.values()
+        nn.utils.clip_grads_with_norm_(parameters, job.recipe.clip_grad, norms.total, foreach=True)
+
+
+def _put_back(network: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    if buffers:
+        present = dict(network.named_buffers())
+        for name, value in buffers.items():
+            present[name].copy_(value)
 
 
 def end_step(state: State) -> None:

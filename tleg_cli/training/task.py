@@ -62,6 +62,10 @@ def resolve(config: Config) -> Task:
     if len(set(drawn)) < len(drawn):
         raise ConfigError(f"aux.depth {aux.depth!r} names a depth twice once all stages have a number")
     reference = _complete(aux.reference_depth, backbone)[0] if aux.reference_depth else reference_depth(drawn)
+    if aux.in_place.weight and len(drawn) == 1:
+        raise ConfigError(
+            f"aux.in_place needs several depths, and aux.depth is {aux.depth}: a single depth has no deeper form to imitate"
+        )
     task = Task(config, backbone, basis, reference, expansion)
     if len(drawn) == 1 and aux.score_depths is None and reference == drawn[0]:
         return task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,67 +16,210 @@ from tleg_cli.files import file_hash
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.learngene.expansion import PUBLISHED
 from tleg_cli.learngene.file import write_learngene
-from tleg_cli.models.aux_net import AuxNet, new_aux_net, too_shallow
-from tleg_cli.models.teacher import load_teacher
+from tleg_cli.learngene.gene import Learngene, Metadata
+from tleg_cli.models.adopt import ITSELF
+from tleg_cli.models.align_network import ALIGNED
+from tleg_cli.models.aux_net import AuxNet, aux_net_of, new_aux_net, too_shallow
+from tleg_cli.models.descendant import expanded_model, head_for_data
+from tleg_cli.models.network_check import with_network_check
+from tleg_cli.models.teacher import LoadedTeacher, load_teacher, on_device
+from tleg_cli.training.agreement import labelled_by_teacher
 from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate import check_recipe
 from tleg_cli.training.identity import identity
-from tleg_cli.training.job import Observer, open_data
+from tleg_cli.training.in_place import InPlace
+from tleg_cli.training.job import Data, Job, Observer, open_data
 from tleg_cli.training.loop import train
-from tleg_cli.training.losses import distill_from
+from tleg_cli.training.losses import distill_from, label_loss
+from tleg_cli.training.optim import budget_of
 from tleg_cli.training.provenance import provenance, scores_of
 from tleg_cli.training.records import Summary
-from tleg_cli.training.run import open_run
+from tleg_cli.training.run import Run, open_run
 from tleg_cli.training.state import State
-from tleg_cli.training.task import Task, check_image_size, resolve
+from tleg_cli.training.task import Task, check_fits, check_image_size, resolve
 from tleg_cli.training.teacher_score import check_teacher, score_teacher
 
 RESULT = "learngene.pt"
 
 
 def train_aux(
-    config: Config, out: Path, world: World, observer: Observer, allow_changed: Sequence[str] = ()
+    config: Config,
+    out: Path,
+    world: World,
+    observer: Observer,
+    allow_changed: Sequence[str] = (),
+    start: Learngene | None = None,
+    original: Learngene | None = None,
 ) -> Summary:
-    """Distils the teacher into an aux net and writes its learngene: `out/learngene.pt`, with EMA also learngene_ema.pt."""
+    """Distils the teacher into an aux net and writes its learngene: `out/learngene.pt`, with EMA also learngene_ema.pt.
+
+    start: a learngene of the same task to begin with, as `tleg adopt` makes it of a trained network; its scores are then taken first.
+    original: the trained network that teaches itself; None: `start` at its own depth is that network.
+    """
     task, recipe = resolve(config), config.aux
     check_image_size(task)
-    inputs: dict[str, Any] = {
-        "command": "train-aux",
-        "depth": format_depth(task.depth),
-        "teacher": _teacher_identity(config),
-        "distillation": recipe.distillation.model_dump(mode="json"),
-        **_rule(task),
-    }
-    with open_data(config, world) as data:
-        what = identity(config, recipe, world, data.classes, **inputs)
+    _check_labels(config)
+    with open_data(config, world, without_labels=start is not None) as data:
+        what = identity(config, recipe, world, data.classes, **_inputs(task, start))
         with open_run(out, what, config, world, observer, allow_changed) as run:
             if run.summary is not None:
                 return run.summary
             check_recipe(recipe, world, observer.say)
             for stage in too_shallow(task.basis, task.depth, task.backbone.stages):
                 observer.say(f"warning: {stage}; deeper descendants also use the others, which are not trained")
-            metadata = task.metadata(data.classes)
             torch.manual_seed(config.seed)
-            drops: dict[str, Any] = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
-            depths = task.draw.all if task.draw else ()
-            network = new_aux_net(task.backbone, task.basis, metadata, task.expansion, depths, **drops)
-            teacher = load_teacher(config.teacher, config.data.input, data.classes)
-            for note in teacher.notes:
+            metadata = task.metadata(data.classes)
+            begin = None if start is None else start_for(start, task, metadata)
+            network = _network(task, metadata, begin)
+            teacher = teacher_for(data, begin if original is None else in_order(original, metadata))
+            for note in teacher.notes if teacher else ():
                 observer.say(note)
-            teacher.network.to(world.device)
-            job = data.job(distill_from(teacher.logits, recipe.distillation), recipe, draw=task.draw)
-            if not run.has_begun():  # else its first start has scored the teacher
-                scores = score_teacher(teacher, job.val, config.data.input, recipe.precision, world)
-                name = config.teacher.weights or config.teacher.model
-                observer.say(check_teacher(scores, len(data.classes), name, allow_bad=recipe.allow_bad_teacher))
+            job = _job(task, data, teacher, evaluate_first=start is not None)
+            if teacher:
+                job = _scored_against(teacher, job, data, run, observer)
             state = train(network, job, run, observer)
             if world.main:
-                _write_learngenes(state, config, out)
-            stored = sum(parameter.numel() for parameter in network.parameters())
-            depth = format_depth(task.depth)
+                _write_learngenes(state, config, out, start)
             return run.finish(
-                state.history, kind="aux", depth=depth, depths=recipe.depth, learngene_parameters=stored, file=RESULT
+                state.history,
+                kind="aux",
+                depth=format_depth(task.depth),
+                depths=recipe.depth,
+                learngene_parameters=sum(parameter.numel() for parameter in network.parameters()),
+                file=RESULT,
+                **_how_it_went(state, config, observer),
             )
+
+
+def _job(task: Task, data: Data, teacher: LoadedTeacher | None, *, evaluate_first: bool) -> Job:
+    """Stage 1 on this data. evaluate_first: also score the network before it is trained."""
+    recipe = task.config.aux
+    job = data.job(
+        distill_from(teacher.logits, recipe.distillation) if teacher else label_loss,
+        recipe,
+        evaluate_first=evaluate_first,
+        draw=task.draw,
+        patience=recipe.patience,
+        stages=task.backbone.stages,
+    )
+    return replace(job, in_place=_in_place(task, job, data.world), teacher=teacher.network if teacher else None)
+
+
+def _in_place(task: Task, job: Job, world: World) -> InPlace | None:
+    aux = task.config.aux
+    if not aux.in_place.weight or task.draw is None:
+        return None
+    steps = budget_of(aux, job.train.batches, world.size).steps
+    deepest = max(task.draw.depths, key=sum)
+    return InPlace(aux.in_place.weight, round(aux.in_place.start * steps), deepest, aux.distillation)
+
+
+def _check_labels(config: Config) -> None:
+    alpha = config.aux.distillation.alpha
+    if config.data.unlabelled is not None and alpha < 1:
+        raise ConfigError(f"aux.distillation.alpha is {alpha:g}, but images without labels can only be trained with 1")
+
+
+def _inputs(task: Task, start: Learngene | None) -> dict[str, Any]:
+    """What decides the result in addition to config and data. Values that older versions don't have appear only where they are used."""
+    aux = task.config.aux
+    return {
+        "command": "train-aux",
+        "depth": format_depth(task.depth),
+        "teacher": teacher_identity(task.config, start),
+        "distillation": aux.distillation.model_dump(mode="json"),
+        **_rule(task),
+        **({"in_place": aux.in_place.model_dump(mode="json")} if aux.in_place.weight else {}),
+        **({} if aux.patience is None else {"patience": aux.patience}),
+        **({} if start is None else _identity_of(start)),
+    }
+
+
+def _identity_of(start: Learngene) -> dict[str, Any]:
+    facts = start.metadata.provenance
+    return {"start": facts.get("sha256"), **({ALIGNED: facts[ALIGNED]} if ALIGNED in facts else {})}
+
+
+def _network(task: Task, metadata: Metadata, begin: Learngene | None) -> AuxNet:
+    """Freshly initialised, or with the weights of a learngene."""
+    recipe = task.config.aux
+    drops: dict[str, Any] = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
+    depths = task.draw.all if task.draw else ()
+    if begin is not None:
+        return aux_net_of(begin, depths, **drops)
+    return new_aux_net(task.backbone, task.basis, metadata, task.expansion, depths, **drops)
+
+
+def teacher_for(data: Data, adopted: Learngene | None) -> LoadedTeacher | None:
+    """The teacher on the world's device; None if its share of the loss is 0. An adopted network teaches itself unless another is given."""
+    config = data.config
+    if config.aux.distillation.alpha == 0:
+        return None
+    if adopted is not None and teaches_itself(config):
+        network = expanded_model(adopted, adopted.metadata.depth).eval().requires_grad_(False)
+        teacher = LoadedTeacher(network)
+    else:
+        teacher = load_teacher(config.teacher, config.data.input, data.classes)
+    on_device(teacher.network, data.world.device)
+    return teacher
+
+
+def teaches_itself(config: Config) -> bool:
+    """Whether the teacher is the network that is adopted."""
+    return config.teacher.model == ITSELF and config.teacher.weights is None
+
+
+def _scored_against(teacher: LoadedTeacher, job: Job, data: Data, run: Run, observer: Observer) -> Job:
+    """The job, its scores being agreement with the teacher if the data has no labels. Otherwise a teacher near chance is refused."""
+    config, world = data.config, data.world
+    if config.data.unlabelled is not None:
+        observer.say("no labels: top-1 below is the share of held-out images for which network and teacher agree")
+        return replace(job, val=labelled_by_teacher(job, teacher.logits, world.device))
+    if not run.has_begun():  # else its first start has scored the teacher
+        scores = score_teacher(teacher, job.val, config.data.input, config.aux.precision, world)
+        name = config.teacher.weights or config.teacher.model
+        observer.say(check_teacher(scores, len(data.classes), name, allow_bad=config.aux.allow_bad_teacher))
+    return job
+
+
+def _how_it_went(state: State, config: Config, observer: Observer) -> dict[str, Any]:
+    """What the summary says in addition of a training without labels, or one that ended early."""
+    facts: dict[str, Any] = {} if config.data.unlabelled is None else {"scored": "agreement"}
+    epochs = state.history[-1]["epoch"] if state.history else 0
+    patience = config.aux.patience
+    if patience is not None and epochs < config.aux.epochs + config.aux.cooldown_epochs:
+        observer.say(
+            f"ended after epoch {epochs}: mean top-1 over the depths rose by less than 0.1 points in {patience} epochs"
+        )
+        facts["ended_after"] = epochs
+    return facts
+
+
+def start_for(start: Learngene, task: Task, metadata: Metadata) -> Learngene:
+    """The learngene as this task trains it, its head in the data's order. Raises ConfigError for another network or other classes."""
+    assert metadata.class_names is not None
+    check_fits(task.config, start)
+    if (start.basis.name, start.metadata.depth) != (task.basis.name, task.depth):
+        raise ConfigError(
+            f"the network is a learngene of basis {start.basis.name} and depth {format_depth(start.metadata.depth)}; the config "
+            f"has basis {task.basis.name} and aux.reference_depth {format_depth(task.depth)}, which `tleg adopt` sets itself"
+        )
+    ordered = in_order(start, metadata)
+    if task.config.data.unlabelled is not None:  # made-up class names are not recorded
+        metadata = replace(metadata, class_names=start.metadata.class_names)
+    return replace(ordered, metadata=metadata, expansion=task.expansion)
+
+
+def in_order(network: Learngene, metadata: Metadata) -> Learngene:
+    """With its head in the order of the data's classes. Raises ConfigError for other classes."""
+    assert metadata.class_names is not None
+    head = head_for_data(network, metadata.class_names, "the network")
+    if head.fresh:
+        raise ConfigError(
+            f"the network has {network.metadata.classes} classes, but the data has {metadata.classes}; add "
+            "--fresh-head, and it is fine-tuned on this data first"
+        )
+    return head.learngene
 
 
 def _rule(task: Task) -> dict[str, Any]:
@@ -87,13 +231,14 @@ def _rule(task: Task) -> dict[str, Any]:
     return values
 
 
-def _write_learngenes(state: State, config: Config, out: Path) -> None:
+def _write_learngenes(state: State, config: Config, out: Path, start: Learngene | None) -> None:
     """That of the last step and, with EMA, that of the averaged weights."""
     facts = provenance(
         data=config.data.path,
         teacher=config.teacher.model,
         seed=config.seed,
         depths=config.aux.depth,
+        **({} if start is None else {"adopted": dict(start.metadata.provenance)}),
         **scores_of(state.history),
     )
     networks = {RESULT: state.network} | ({"learngene_ema.pt": state.ema.module} if state.ema else {})
@@ -101,17 +246,22 @@ def _write_learngenes(state: State, config: Config, out: Path) -> None:
         assert isinstance(network, AuxNet)
         learngene = network.learngene()
         metadata = replace(learngene.metadata, provenance=facts)
-        write_learngene(replace(learngene, metadata=metadata), out / name)
+        write_learngene(with_network_check(replace(learngene, metadata=metadata)), out / name)
 
 
-def _teacher_identity(config: Config) -> dict[str, Any]:
+def teacher_identity(config: Config, start: Learngene | None) -> dict[str, Any]:
     """The teacher by its content: a file that was moved is the same teacher, a new one under the same name isn't."""
     section = config.teacher.model_dump(mode="json", include={"model", "options", "image_size"})
     weights, class_map = config.teacher.weights, config.teacher.class_map
+    if config.aux.distillation.alpha == 0:
+        return {}
+    if start is not None and teaches_itself(config):
+        return {"model": ITSELF}
     if not weights and config.teacher.recipe is not None:
         raise ConfigError(
-            "this preset trains its own teacher: run `tleg train-teacher` first, then give --teacher FILE. For timm's pretrained "
-            f"weights of {config.teacher.model} add --set teacher.recipe=null --set teacher.options={{}}"
+            f"this preset trains its own teacher: run `tleg train-teacher{_with_data(config)}` with the same --preset first, then give "
+            "--teacher FILE (the teacher.safetensors in its run folder). For timm's pretrained weights of "
+            f"{config.teacher.model} add --set teacher.recipe=null --set teacher.options={{}}"
         )
     if config.teacher.weight_set != "auto":
         section["weight_set"] = config.teacher.weight_set
@@ -123,3 +273,7 @@ def _teacher_identity(config: Config) -> dict[str, Any]:
             raise ConfigError(f"no teacher at {weights}; train one with `tleg train-teacher`, or give --teacher FILE")
         section["sha256"] = file_hash(path)
     return section
+
+
+def _with_data(config: Config) -> str:
+    return f" --data {shlex.quote(config.data.path)}" if config.data.path else ""

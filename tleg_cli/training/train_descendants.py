@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tleg_cli import plugin_manager
-from tleg_cli.config import Config, Recipe
+from tleg_cli.config import Config, DescendantSection, Recipe
 from tleg_cli.errors import ConfigError
 from tleg_cli.files import file_hash
 from tleg_cli.learngene.depths import Depth, format_depth
@@ -19,6 +19,7 @@ from tleg_cli.learngene.file import read_learngene
 from tleg_cli.learngene.gene import Learngene
 from tleg_cli.models.branches import reread
 from tleg_cli.models.build import build_model
+from tleg_cli.models.coefficient_net import new_coefficient_net, plain_size, plain_weights
 from tleg_cli.models.descendant import (
     at_image_size,
     descendant_card,
@@ -46,9 +47,9 @@ RESULT = "model.safetensors"
 
 @dataclass(frozen=True)
 class Origin:
-    """What the descendants of a family start from. init: learngene or scratch. source: the learngene file's name and hash.
+    """Where the weights of a family come from. init: learngene or scratch. source: the learngene file's name and hash.
 
-    learngene: for images of the data's size; without any weights if there is no file, and then it only names the networks.
+    learngene: for images of the data's size; without a file it has no weights and only names the networks.
     """
 
     init: str
@@ -85,6 +86,10 @@ def _origin(config: Config, file: Path | None, data: Data, observer: Observer, *
     section = config.descendant
     if scratch and (section.positions or section.step):
         raise ConfigError("--init scratch has no learngene that --step or --positions could apply to; leave them out")
+    if scratch and section.train == "coefficients":
+        raise ConfigError(
+            "--init scratch has no learngene whose coefficients could be trained; leave out --train coefficients"
+        )
     if file is None:
         if not scratch:
             raise ConfigError("--learngene FILE is missing; `tleg train-aux` writes it as learngene.pt")
@@ -117,6 +122,9 @@ def _train_descendant(
     observer.say(f"depth {name} from {origin.init}")
     source = dict(origin.source)
     inputs = {"command": "train-des", "depth": name, "init": origin.init, "learngene": source, **_head_identity(config)}
+    check_trained_part(config.descendant, recipe)
+    if config.descendant.train != "all":  # not otherwise, so that older run folders stay the same runs
+        inputs["train"] = config.descendant.train
     what = identity(config, recipe, world, data.classes, **inputs)
     folder = out / descendant_folder(depth)
     with open_run(folder, what, config, world, observer, allow_changed) as run:
@@ -124,14 +132,35 @@ def _train_descendant(
             return run.summary
         check_recipe(recipe, world, observer.say)
         torch.manual_seed(config.seed)
-        network = _new_descendant(origin, depth, len(data.classes), recipe)
-        state = train(network, data.job(label_loss, recipe, evaluate_first=True), run, observer)
+        network = _new_descendant(origin, depth, len(data.classes), config.descendant.train, recipe)
+        job = data.job(label_loss, recipe, evaluate_first=True, stages=origin.learngene.stages)
+        state = train(network, job, run, observer)
         if world.main:
             _write_models(state, origin, depth, data, folder)
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        return run.finish(
-            state.history, kind="descendant", depth=name, init=origin.init, parameters=parameters, file=RESULT
+        result = {
+            "depth": name,
+            "init": origin.init,
+            "parameters": plain_size(network),
+            **_trained_part(config, network),
+        }
+        return run.finish(state.history, kind="descendant", **result, file=RESULT)
+
+
+def check_trained_part(section: DescendantSection, recipe: Recipe) -> None:
+    """Raises ConfigError for a recipe that training only the coefficients can't follow."""
+    if section.train == "coefficients" and recipe.layer_decay is not None:
+        raise ConfigError(
+            "--train coefficients keeps those of all blocks in one tensor, so blocks can't have rates of their own; "
+            "leave out descendant.layer_decay"
         )
+
+
+def _trained_part(config: Config, network: nn.Module) -> dict[str, Any]:
+    """What the summary and the card say if not everything was trained."""
+    if config.descendant.train == "all":
+        return {}
+    trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    return {"train": config.descendant.train, "trained_parameters": trained}
 
 
 def _head_identity(config: Config) -> dict[str, Any]:
@@ -143,10 +172,11 @@ def _head_identity(config: Config) -> dict[str, Any]:
     return {"head": head} if head else {}
 
 
-def _new_descendant(origin: Origin, depth: Depth, classes: int, recipe: Recipe) -> nn.Module:
+def _new_descendant(origin: Origin, depth: Depth, classes: int, train: str, recipe: Recipe) -> nn.Module:
     learngene, drops = origin.learngene, {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
     if origin.init == "learngene":
-        return expanded_model(learngene, depth, classes, fresh_head=origin.fresh_head, **drops)
+        model = expanded_model(learngene, depth, classes, fresh_head=origin.fresh_head, **drops)
+        return new_coefficient_net(learngene, depth, model) if train == "coefficients" else model
     backbone = plugin_manager.get_backbone(learngene.metadata.backbone)
     return build_model(backbone, learngene.metadata.options, full_depth(learngene, depth), classes, **drops)
 
@@ -154,13 +184,19 @@ def _new_descendant(origin: Origin, depth: Depth, classes: int, recipe: Recipe) 
 def _write_models(state: State, origin: Origin, depth: Depth, data: Data, folder: Path) -> None:
     """The weights of the last step and, with EMA, their average."""
     config = data.config
-    facts = provenance(init=origin.init, data=config.data.path, seed=config.seed, **scores_of(state.history))
+    facts = provenance(
+        init=origin.init,
+        data=config.data.path,
+        seed=config.seed,
+        **_trained_part(config, state.network),
+        **scores_of(state.history),
+    )
     card = descendant_card(
         origin.learngene, depth, len(data.classes), data.classes, config.data.crop_pct, training=facts
     )
-    write_model(folder / RESULT, state.network.state_dict(), card)
+    write_model(folder / RESULT, plain_weights(state.network), card)
     if state.ema is not None:
-        write_model(folder / "model_ema.safetensors", state.ema.module.state_dict(), card)
+        write_model(folder / "model_ema.safetensors", plain_weights(state.ema.module), card)
 
 
 def _family(out: Path, trained: Sequence[Summary], origin: Origin) -> FamilySummary:

@@ -32,9 +32,12 @@ def train_teacher(
     recipe = config.teacher.recipe
     if recipe is None:
         raise ConfigError(
-            "this preset has no teacher.recipe: its teacher comes pretrained; add one, or use --preset digits"
+            "this preset has no teacher.recipe: its teacher is trained already. For a preset that trains one on your images, run "
+            f"`tleg init --data {config.data.path or 'DATA'} --out my.yaml`, then `tleg train-teacher --preset my.yaml`"
         )
     section = config.teacher.model_dump(mode="json", include={"model", "options", "image_size"})
+    if config.teacher.pretrained:
+        section["pretrained"] = True
     with open_data(config, world) as data:
         what = identity(config, recipe, world, data.classes, command="train-teacher", teacher=section)
         with open_run(out, what, config, world, observer, allow_changed) as run:

@@ -34,8 +34,13 @@ def read_weights(path: Path, which: str = "auto") -> Weights:
     removed if all names have them. Raises FileFormatError for a file that can't be read or is damaged; nothing in it is
     run. Values may be NaN: see first_not_finite.
     """
-    with open_weights(path, which) as (header, get):
-        return Weights({name: get(name).clone() for name in header.tensors}, header)
+    with _mapped(path, which) as (header, mapped):
+        get, tensors = _getter(path, header, mapped), {}
+        for name in header.tensors:
+            tensors[name] = get(name).clone()
+            if hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)  # else the file is in memory a second time
+        return Weights(tensors, header)
 
 
 @contextlib.contextmanager
@@ -45,6 +50,12 @@ def open_weights(path: Path, which: str = "auto") -> Iterator[tuple[Header, Get]
     The tensors are views of the file, private to this process. Raises FileFormatError as read_weights does; the function
     raises it for a damaged tensor.
     """
+    with _mapped(path, which) as (header, mapped):
+        yield header, _getter(path, header, mapped)  # the tensors keep the mapping alive
+
+
+@contextlib.contextmanager
+def _mapped(path: Path, which: str) -> Iterator[tuple[Header, mmap.mmap]]:
     header = read_header(path, which)
     with contextlib.ExitStack() as stack:
         try:
@@ -52,7 +63,7 @@ def open_weights(path: Path, which: str = "auto") -> Iterator[tuple[Header, Get]
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except (OSError, ValueError) as error:
             raise unreadable(path, header.container, first_line(error)) from None
-        yield header, _getter(path, header, mapped)  # the tensors keep the mapping alive
+        yield header, mapped
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:

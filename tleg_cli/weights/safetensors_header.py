@@ -25,6 +25,7 @@ from tleg_cli.weights.header import (
 MAX_HEADER_BYTES = 25_000_000  # 50,000 tensors take a fifth of it
 MAX_TLEG_BYTES = 10_000_000
 _MAX_MARKS = 20 * MAX_TENSORS  # quotes and commas, counted before the JSON is parsed; a tensor takes about ten
+ALIGNMENT = 8  # bytes: the header ends at a multiple of it
 CRC_KEY = "tleg_crc32"  # in the metadata: {tensor name: CRC-32 of its bytes}, and of the tleg text under ""
 # https://github.com/huggingface/safetensors: name -> (torch's name, bytes of one element)
 _DTYPES = {
@@ -33,6 +34,14 @@ _DTYPES = {
     "I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1),
     "U64": ("uint64", 8), "U32": ("uint32", 4), "U16": ("uint16", 2), "U8": ("uint8", 1), "BOOL": ("bool", 1),
 }  # fmt: skip
+
+
+def code_of(dtype: str) -> str:
+    """What the format calls torch's `dtype`, as in F32 for float32. Raises ValueError if it has no such values."""
+    for code, (name, _) in _DTYPES.items():
+        if name == dtype:
+            return code
+    raise ValueError(f"safetensors files can't hold {dtype}")
 
 
 def read_safetensors_header(path: Path) -> Header:

@@ -18,6 +18,8 @@ from tleg_cli.learngene.depths import parse_depths
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.models.descendant import descendant_folder
 from tleg_cli.models.model_file import network_of, read_card, read_weights
+from tleg_cli.models.timm_config import BESIDE, timm_config
+from tleg_cli.models.timm_config import NAME as CONFIG
 from tleg_cli.training.checkpoint import STATE, check_checkpoint
 from tleg_cli.training.health import bad_files
 from tleg_cli.training.lock import is_running
@@ -166,7 +168,43 @@ def _results(path: Path) -> Iterator[Finding]:
 
     yield _checked("summary.json", described)
     for name, expected in named.items():
-        yield _checked(name, lambda name=name, expected=expected: _result(path / Path(name).name, expected))  # type: ignore[misc]
+        file = path / Path(name).name
+        found = _checked(name, lambda file=file, expected=expected: _result(file, expected))  # type: ignore[misc]
+        yield found
+        if file.name in BESIDE and found.state == INTACT:
+            yield _timm_config(file)
+
+
+def _timm_config(weights: Path) -> Finding:
+    """Whether config.json next to a network still describes it; what users add to it is theirs."""
+    file = weights.with_name(CONFIG)
+    if not file.exists() and not file.is_symlink():
+        what = f"timm's `local-dir:` and the Hugging Face Hub need it next to {weights.name}; older versions wrote none"
+        return Finding(CONFIG, NOTE, what)
+
+    def described() -> str:
+        card, found = read_card(weights), _object(file)
+        assert card is not None
+        wanted = json.loads(json.dumps(timm_config(card.timm, card.input, card.classes, card.class_names)))
+        other = [
+            key
+            for key in ("architecture", "num_classes", "model_args", "label_names")
+            if found.get(key) != wanted.get(key)
+        ]
+        kept = found.get("pretrained_cfg")
+        sizes = {key: wanted["pretrained_cfg"][key] for key in ("input_size", "mean", "std", "crop_pct")}
+        other += [
+            f"pretrained_cfg.{key}"
+            for key, value in sizes.items()
+            if not isinstance(kept, Mapping) or kept.get(key) != value
+        ]
+        if other:
+            raise FileFormatError(
+                f"{', '.join(other)} is not that of {weights.name}; timm would build or feed another network"
+            )
+        return f"describes {weights.name} to timm"
+
+    return _checked(CONFIG, described)
 
 
 def _named_results(summary: Mapping[str, Any]) -> dict[str, str | None]:

@@ -1,0 +1,1 @@
+"""What takes a trained network to the place where it runs."""

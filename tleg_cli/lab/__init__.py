@@ -1,0 +1,1 @@
+"""Ways to initialise a family of depths, compared at equal compute: `tleg lab`."""

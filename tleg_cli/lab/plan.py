@@ -1,0 +1,265 @@
+"""What a protocol comes to: every training with its steps, so that each method costs the same for the complete family.
+
+The budget counts block-images: images x blocks, forward and backward. Of a method with a source, `share` of the budget trains the
+source, and the rest is divided over the depths so that each network sees the same number of images; a network alone gets no
+more for being deeper. Forward passes of the teacher are not counted; they are the same for all images of all methods.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tleg_cli import plugin_manager
+from tleg_cli.config import Config
+from tleg_cli.config_file import load_config, with_settings
+from tleg_cli.data.batches import batches_per_epoch
+from tleg_cli.errors import ConfigError, PluginError
+from tleg_cli.hookspecs import SEPARATE, Initialiser
+from tleg_cli.lab.made_by import made_by
+from tleg_cli.lab.protocol import MethodRecipe, Protocol
+from tleg_cli.learngene.depths import Depth, complete_depth, format_depth
+from tleg_cli.training.draw_depth import DepthDraw, reference_depth
+from tleg_cli.training.optim import Budget, budget_of
+from tleg_cli.training.task import Task, resolve
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training. name: of its folder. what: its description. block_images: the cost of its steps. needed: a description of the fewest
+    steps that make sense; least: the smallest budget of the protocol that allows these, 0 for a training without steps."""
+
+    name: str
+    what: str
+    config: Config
+    steps: int
+    steps_per_epoch: int
+    block_images: int
+    needed: str
+    least: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network of the comparison: a method at a depth with a seed. sources: what is trained first, once for all depths; the
+    second one starts from the first. mixing: of the coefficients alone, before target, where the method has one. made_by: a digest of
+    what decides the result."""
+
+    method: Initialiser
+    depth: Depth
+    seed: int
+    sources: tuple[Training, ...]
+    target: Training
+    mixing: Training | None = None
+    made_by: str = ""
+
+    @property
+    def own(self) -> tuple[Training, ...]:
+        """The trainings of this network alone, in their order."""
+        return (self.target,) if self.mixing is None else (self.mixing, self.target)
+
+    @property
+    def block_images(self) -> int:
+        """What they cost."""
+        return sum(training.block_images for training in self.own)
+
+    @property
+    def source_block_images(self) -> int:
+        """What the sources cost."""
+        return sum(source.block_images for source in self.sources)
+
+    @property
+    def name(self) -> str:
+        """`tleg depth 6 seed 0`."""
+        return f"{self.method.name} depth {format_depth(self.depth)} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A protocol with its names looked up. images: of the training set."""
+
+    protocol: Protocol
+    config: Config
+    methods: tuple[Initialiser, ...]
+    depths: tuple[Depth, ...]
+    images: int
+
+    @property
+    def block_images(self) -> float:
+        """What the complete family may cost."""
+        return self.protocol.budget * self.images
+
+
+def make_study(protocol: Protocol, images: int) -> Study:
+    """Raises ConfigError for an unknown method, a preset or settings that can't be used, and a recipe of no method."""
+    config = load_config(protocol.preset, protocol.settings)
+    methods = tuple(plugin_manager.get_initialiser(name) for name in protocol.methods)
+    unused = sorted(set(protocol.recipes) - {method.name for method in methods})
+    if unused:
+        raise ConfigError(f"recipes.{unused[0]} is for a method that the protocol doesn't name; add it to methods")
+    backbone = plugin_manager.get_backbone(config.backbone.name)
+    full = [complete_depth(depth, backbone.usual_depth, backbone.name) for depth in protocol.family]
+    return Study(protocol, config, methods, tuple(full), images)
+
+
+def make_cells(study: Study, methods: Sequence[str], depths: Sequence[Depth], seeds: Sequence[int]) -> list[Cell]:
+    """The chosen cells in the protocol's order. Raises ConfigError for a budget that gives a training less than one epoch.
+
+    Raises ConfigError or PluginError that names the method for a recipe, basis or step that it can't have.
+    """
+    cells = []
+    for method in study.methods:
+        if method.name not in methods:
+            continue
+        recipe = study.protocol.recipes.get(method.name, MethodRecipe())
+        share = 0.0 if not method.has_source else method.share if recipe.share is None else recipe.share
+        try:
+            for seed in seeds:
+                sources = _sources(study, method, recipe, share, seed) if method.has_source else ()
+                for depth in depths:
+                    *mixing, target = _own(study, method, recipe, share, depth, seed)
+                    what = made_by(method, study.images, [one.config for one in (*sources, *mixing, target)])
+                    cells.append(Cell(method, depth, seed, sources, target, mixing[0] if mixing else None, what))
+        except (ConfigError, PluginError) as error:
+            raise type(error)(f"method {method.name}: {error}") from None
+    _refuse_too_small(study, cells)
+    return cells
+
+
+def _sources(study: Study, method: Initialiser, recipe: MethodRecipe, share: float, seed: int) -> tuple[Training, ...]:
+    """What is trained once for all depths."""
+    every = study.depths
+    middle = reference_depth(every)
+    of_deepest = method.trained_at == "all" and method.basis == SEPARATE  # then the deepest has every block once
+    depth = every[-1] if of_deepest else {"shallowest": every[0], "deepest": every[-1]}.get(method.trained_at, middle)
+    trained = every if method.trained_at == "all" else (depth,)
+    settings = [
+        f"basis={_basis(method.basis, depth)}",
+        f"aux.depth='{','.join(map(format_depth, trained))}'",
+        f"aux.reference_depth='{format_depth(depth)}'",
+        f"aux.score_depths='{format_depth(depth)}'",
+        *_labels(method),
+        *method.settings,
+        *_recipe_settings(recipe.source),
+    ]
+    wanted = share * study.block_images / (2 if method.then else 1)
+    first = _training(study, settings, wanted, seed, f"the source of {method.name}", method.basis)
+    if not method.then:
+        return (first,)
+    settings = [
+        f"basis={_basis(method.basis, depth)}",
+        f"aux.depth='{','.join(map(format_depth, every))}'",
+        f"aux.reference_depth='{format_depth(depth)}'",
+        f"aux.score_depths='{format_depth(depth)}'",
+        f"aux.lr={study.config.descendant.lr}",
+        *_labels(method),
+        *method.then,
+        *_recipe_settings(recipe.source),
+    ]
+    what = f"the second source of {method.name}"
+    return first, _training(study, settings, wanted, seed, what, f"from-{first.name}")
+
+
+def _own(
+    study: Study, method: Initialiser, recipe: MethodRecipe, share: float, depth: Depth, seed: int
+) -> list[Training]:
+    """What is trained of one depth: with mixing, first its coefficients."""
+    settings = [
+        f"basis={_basis(SEPARATE, depth)}",
+        f"aux.depth='{format_depth(depth)}'",
+        *([f"aux.lr={study.config.descendant.lr}"] if method.has_source else []),
+        *_labels(method),
+    ]
+    blocks = sum(map(sum, study.depths))
+    wanted = (1 - share) * study.block_images * sum(depth) / blocks
+    what, mixing = f"{method.name} at depth {format_depth(depth)}", method.mixing
+    target = [*settings, *_recipe_settings(recipe.target)]
+    if mixing is None:
+        return [_training(study, target, wanted, seed, what, method.name)]
+    coefficients = [*settings, *mixing.settings, *_recipe_settings(recipe.mixing)]
+    part = mixing.share * wanted
+    return [
+        _training(study, coefficients, part, seed, f"the mixing of {what}", f"mixing-{method.name}", one_step=True),
+        _training(study, target, wanted - part, seed, what, method.name),
+    ]
+
+
+def _training(
+    study: Study, settings: Sequence[str], wanted: float, seed: int, what: str, word: str, *, one_step: bool = False
+) -> Training:
+    """As many complete batches as `wanted` block-images pay for; none for 0. what: for messages; word: for its folder.
+
+    one_step: less than an epoch is enough.
+    """
+    settings = (f"seed={seed}", "aux.cooldown_epochs=0", "aux.patience=null", *settings)
+    config = with_settings(study.config, settings)
+    task, epoch = resolve(config), _epoch(study, config)
+    steps, cost = _affordable(task, epoch.global_batch, wanted)
+    number = 1 if one_step else epoch.steps_per_epoch
+    needed = "one" if one_step else f"one epoch of {number}"
+    at_least = sum(_step_cost(task, epoch.global_batch, step) for step in range(number))
+    least = study.protocol.budget * at_least / wanted if wanted else 0.0
+    warmup = study.protocol.warmup * steps / epoch.steps_per_epoch
+    config = with_settings(study.config, (f"aux.steps={steps}", f"aux.warmup_epochs={warmup:.6g}", *settings))
+    return Training(_name(word, config), what, config, steps, epoch.steps_per_epoch, cost, needed, least)
+
+
+def _affordable(task: Task, batch: int, wanted: float) -> tuple[int, int]:
+    """(steps, block-images): of a depth that is drawn for each step, step by step."""
+    if task.draw is None:
+        each = _step_cost(task, batch, 0)
+        return int(wanted // each), int(wanted // each) * each
+    return _affordable_draws(task.draw, batch, wanted)
+
+
+@functools.cache  # methods share it, and a large protocol has millions of steps
+def _affordable_draws(draw: DepthDraw, batch: int, wanted: float) -> tuple[int, int]:
+    steps = cost = 0
+    while cost + (each := batch * sum(draw.at(steps))) <= wanted:
+        steps, cost = steps + 1, cost + each
+    return steps, cost
+
+
+def _step_cost(task: Task, batch: int, step: int) -> int:
+    """Block-images."""
+    return batch * sum(task.depth if task.draw is None else task.draw.at(step))
+
+
+def _refuse_too_small(study: Study, cells: Sequence[Cell]) -> None:
+    """Raises ConfigError if a training gets less than one epoch, or a mixing no step."""
+    trainings = [training for cell in cells for training in (*cell.sources, *cell.own)]
+    worst = max(trainings, key=lambda training: training.least, default=None)
+    if worst is not None and worst.least > study.protocol.budget:
+        raise ConfigError(
+            f"budget {study.protocol.budget:g} gives {worst.what} {worst.steps} steps, less than {worst.needed}; "
+            f"it has to be {math.ceil(worst.least)} block-epochs or more"
+        )
+
+
+def _epoch(study: Study, config: Config) -> Budget:
+    batch, repeats = config.aux.batch_size, config.augmentation.repeats
+    return budget_of(config.aux, batches_per_epoch(study.images, batch_size=batch, world=1, repeats=repeats), 1)
+
+
+def _labels(method: Initialiser) -> list[str]:
+    return [] if method.teacher else ["aux.distillation.alpha=0"]
+
+
+def _basis(name: str, depth: Depth) -> str:
+    return f"piecewise:{max(depth)}" if name == SEPARATE else name
+
+
+def _recipe_settings(values: dict[str, object]) -> list[str]:
+    return [f"aux.{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def _name(word: str, config: Config) -> str:
+    """A folder's name: readable, and another one for every other config."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', word)}-{digest}"
