@@ -18,7 +18,7 @@ from pathlib import Path
 from tleg_cli.data.small_sets import digits, mnist5k
 from tleg_cli.hookspecs import Source
 
-RATES = ("1e-3", "2e-3", "4e-3")
+RATES = ("1e-3", "2e-3", "4e-3", "8e-3")
 HELD_OUT = 400  # training images that choose the rate
 WAYS = ("learngene", "separate network", "scratch")
 WITHOUT = "learngene, without layer decay"

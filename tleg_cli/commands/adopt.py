@@ -16,54 +16,62 @@ if TYPE_CHECKING:
     from tleg_cli.training.distributed import World
 
 
+Checkpoint = Annotated[
+    Path, typer.Argument(help="The weights of a trained network, of tleg or of timm, DeiT, Swin, ...; or timm's name.")
+]
+Depths = Annotated[
+    str | None,
+    typer.Option(
+        "--depths",
+        autocompletion=complete.depths,
+        help="Trained at these. Default: from a quarter of its blocks to all.",
+    ),
+]
+Preset = Annotated[
+    str,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        autocompletion=complete.presets,
+        help="Whose recipe (its `aux` section) and augmentation are used.",
+    ),
+]
+Unlabelled = Annotated[
+    bool, typer.Option("--unlabelled", help="--data is a folder of images without classes; scores are agreement.")
+]
+Pick = Annotated[
+    str,
+    typer.Option(
+        "--pick", help="Blocks of shallower networks: every-nth, or by importance, measured on training images."
+    ),
+]
+Basis = Annotated[
+    str | None,
+    typer.Option(
+        "--basis",
+        autocompletion=complete.bases,
+        help="Train a learngene of fewer thetas, as in hat:4: a smaller file. Default: every block is kept.",
+    ),
+]
+FreshHead = Annotated[
+    bool,
+    typer.Option("--fresh-head", help="For other classes: first fine-tune the network with a new head, by labels."),
+]
+
+
 @with_training_options
 def adopt(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(help="The weights of a trained network, of tleg or of timm, DeiT, Swin, ...; or timm's name."),
-    ],
-    depths: Annotated[
-        str | None,
-        typer.Option(
-            "--depths",
-            autocompletion=complete.depths,
-            help="Trained at these. Default: from a quarter of its blocks to all.",
-        ),
-    ] = None,
-    preset: Annotated[
-        str,
-        typer.Option(
-            "--preset",
-            metavar="NAME",
-            autocompletion=complete.presets,
-            help="Whose recipe (its `aux` section) and augmentation are used.",
-        ),
-    ] = "adopt",
+    checkpoint: Checkpoint,
+    depths: Depths = None,
+    preset: Preset = "adopt",
     backbone: o.BackboneName = None,
     option: o.BackboneOptions = None,
     weights: o.WeightSet = "auto",
-    unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="--data is a folder of images without classes; scores are agreement.")
-    ] = False,
-    pick: Annotated[
-        str,
-        typer.Option(
-            "--pick", help="Blocks of shallower networks: every-nth, or by importance, measured on training images."
-        ),
-    ] = "every-nth",
-    basis: Annotated[
-        str | None,
-        typer.Option(
-            "--basis",
-            autocompletion=complete.bases,
-            help="Train a learngene of fewer thetas, as in hat:4: a smaller file. Default: every block is kept.",
-        ),
-    ] = None,
+    unlabelled: Unlabelled = False,
+    pick: Pick = "every-nth",
+    basis: Basis = None,
     align: o.Align = False,
-    fresh_head: Annotated[
-        bool,
-        typer.Option("--fresh-head", help="For other classes: first fine-tune the network with a new head, by labels."),
-    ] = False,
+    fresh_head: FreshHead = False,
     *,
     options: TrainingOptions,
 ) -> None:

@@ -81,7 +81,9 @@ def plan(
         )
     if measure:
         made["estimate"] = _estimate(made, config, device)
-    made["commands"] = _commands(made, preset, data, teacher, learngene, depth, gpus, nodes, settings or ())
+    where = data or (None if made["data"]["path"] else "DATA")
+    shared = _shared_words(preset, where, gpus, nodes, settings or ())
+    made["commands"] = _commands(made, preset, shared, teacher, learngene, depth)
     if json:
         print_json(made)
     else:
@@ -97,23 +99,23 @@ def _estimate(plan: "Plan", config: "Config", device: str) -> "Estimate":
         return estimate(plan, config, world, Screen(quiet=False), seconds=_SECONDS)
 
 
+def _shared_words(preset: str, data: str | None, gpus: int, nodes: int, settings: Sequence[str]) -> list[object]:
+    """What every command of the plan has."""
+    words: list[object] = ["--preset", preset, *(["--data", data] if data else [])]
+    words += ["--gpus", gpus] if gpus > 1 else []
+    words += ["--nodes", nodes, "--node-rank", "RANK", "--rdzv-endpoint", "HOST:PORT"] if nodes > 1 else []
+    return words + [word for setting in settings for word in ("--set", setting)]
+
+
 def _commands(
     plan: "Plan",
     preset: str,
-    data: str | None,
+    shared: Sequence[object],
     teacher: str | None,
     learngene: Path | None,
     depth: str | None,
-    gpus: int,
-    nodes: int,
-    settings: Sequence[str],
 ) -> list[str]:
     """What makes the planned networks, in order; stage 1 only if its learngene isn't there yet."""
-    where = data if data or plan["data"]["path"] else "DATA"
-    shared: list[object] = ["--preset", preset, *(["--data", where] if where else [])]
-    shared += ["--gpus", gpus] if gpus > 1 else []
-    shared += ["--nodes", nodes, "--node-rank", "RANK", "--rdzv-endpoint", "HOST:PORT"] if nodes > 1 else []
-    shared += [word for setting in settings for word in ("--set", setting)]
     lines = []
     if learngene is None or not learngene.is_file():
         if plan["teacher"] is not None and "steps" in plan["teacher"]:

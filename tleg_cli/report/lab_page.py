@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any
 
-import jinja2
-
-from tleg_cli import __version__
 from tleg_cli.lab.break_even import BASELINE, BreakEven, Curve, break_evens, curve_of
 from tleg_cli.lab.folder import Row
 from tleg_cli.lab.latency import QUIET, Latency
@@ -17,9 +13,9 @@ from tleg_cli.lab.results import Line
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.report.output import shown
 from tleg_cli.report.page_shapes import WIDE, Point, path
+from tleg_cli.report.page_template import fill, part
 from tleg_cli.report.units import short
 
-_FOLDER = resources.files("tleg_cli.report")
 _NAMED = 4  # methods that the first sentence lists
 _TALL, _LEFT, _FLOOR = 120.0, 26.0, 104.0  # of a drawing, its axis and its floor
 
@@ -59,13 +55,7 @@ def lab_page(
             if row["status"] == "failed"
         ],
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("lab.html").render(
-        **shown(document), version=__version__, style=_read("inspect.css")
-    )
+    return fill("lab.html", **shown(document), style=part("inspect.css"))
 
 
 def verdict(lines: Sequence[Line]) -> str:
@@ -200,7 +190,3 @@ def _even(one: BreakEven) -> dict[str, str]:
     if one.depths is None:
         return {"method": one.method, "text": "never"}
     return {"method": one.method, "text": f"{one.depths} or fewer" if one.at_most else str(one.depths)}
-
-
-def _read(name: str) -> str:
-    return _FOLDER.joinpath(name).read_text(encoding="utf-8")
