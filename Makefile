@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN := python3-venv python3-dev g++ pkg-config libturbojpeg0-dev libopencv-dev
-BROWSER := chromium
+FOR_TESTS := chromium dataset-fashion-mnist # a browser for the pages, real images
 WORKERS ?= 2 # processes that run tests, a file at a time
 
 .PHONY: setup quickstart test test-slow lint bench docs clean
@@ -16,17 +16,17 @@ $(VENV)/.installed: pyproject.toml constraints.txt setup.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" ./setup.sh $(DEBIAN)
 	@touch $@
 
-$(VENV)/.browser: | setup
-	@./setup.sh --debian-only $(BROWSER)
+$(VENV)/.for-tests: | setup
+	@./setup.sh --debian-only $(FOR_TESTS)
 	@touch $@
 
 quickstart: setup
 	@./quickstart.sh
 
-test: setup $(VENV)/.browser
+test: setup $(VENV)/.for-tests
 	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
-test-slow: setup $(VENV)/.browser
+test-slow: setup $(VENV)/.for-tests
 	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --durations=10
 
 bench: setup # figures depend on the machine; compare the ratios
