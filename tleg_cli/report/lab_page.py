@@ -63,7 +63,7 @@ def verdict(lines: Sequence[Line]) -> str:
     best = [line for line in lines if line.rank == 1]
     if not best:
         return "There are fewer than three complete seeds for a rank."
-    names = ", ".join(line.method for line in best[:_NAMED]) + _others(len(best) - _NAMED)
+    names = _named([line.method for line in best])
     alone = next((line for line in lines if line.method == BASELINE and line.rank is not None), None)
     text = f"No method is better than {names}." if len(best) > 1 else f"{names} is better than every other method."
     if alone is None or alone.overall is None:
@@ -74,8 +74,11 @@ def verdict(lines: Sequence[Line]) -> str:
     )
 
 
-def _others(more: int) -> str:
-    return f" and {more} other{'s' * (more > 1)}" if more > 0 else ""
+def _named(methods: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = len(methods) - _NAMED
+    words = [*methods[:_NAMED], *([f"{more} other{'s' * (more > 1)}"] if more > 0 else [])]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _table_row(line: Line, depths: Sequence[str]) -> dict[str, Any]:
