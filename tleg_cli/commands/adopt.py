@@ -40,9 +40,11 @@ Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="--data is a folder of images without classes; scores are agreement.")
 ]
 Pick = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--pick", help="Blocks of shallower networks: every-nth, or by importance, measured on training images."
+        "--pick",
+        help="Blocks of shallower networks: by importance, measured on training images, or every-nth. Default: "
+        "importance; every-nth with --basis and for networks of several stages.",
     ),
 ]
 Basis = Annotated[
@@ -68,7 +70,7 @@ def adopt(
     option: o.BackboneOptions = None,
     weights: o.WeightSet = "auto",
     unlabelled: Unlabelled = False,
-    pick: Pick = "every-nth",
+    pick: Pick = None,
     basis: Basis = None,
     align: o.Align = False,
     fresh_head: FreshHead = False,
@@ -95,9 +97,9 @@ def adopt(
     from tleg_cli.models.fit_checkpoint import option_values
     from tleg_cli.report.adoption import report_adoption
 
-    if pick not in ("every-nth", "importance"):
+    if pick not in (None, "every-nth", "importance"):
         raise ConfigError(f"--pick {pick!r} is unknown; write every-nth or importance")
-    if basis and pick != "every-nth":
+    if basis and pick == "importance":
         raise ConfigError(
             f"--pick {pick} chooses among the network's blocks, and --basis {basis} replaces them; leave one of them out"
         )
@@ -128,7 +130,8 @@ def adopt(
             fine_tuned(learngene, config, folder / "fine-tuned", world, screen, changed) if fresh_head else learngene
         )
         start = start_of(original, chosen, align=align)
-        if pick == "every-nth":
+        ranks = pick == "importance" or (pick is None and not basis and len(start.stages) == 1)
+        if not ranks or config.basis != start.basis.name:  # the training refuses a basis that it was given by --set
             return run(config, folder, world, screen, changed, start=start, original=original)
         start = by_importance(start, config, folder, world, screen)
         ranked = config.model_copy(update={"basis": start.basis.name})

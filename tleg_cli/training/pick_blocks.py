@@ -22,6 +22,8 @@ from tleg_cli.training.job import Observer, open_data
 from tleg_cli.training.losses import label_loss
 from tleg_cli.training.repair import recorded_identity
 from tleg_cli.training.run_folder import RunFolder
+from tleg_cli.training.task import resolve
+from tleg_cli.training.train_aux import start_for
 
 _BATCHES = 4
 
@@ -49,13 +51,14 @@ def by_importance(network: Learngene, config: Config, folder: Path, world: World
 def _order(network: Learngene, config: Config, world: World) -> Sequence[int]:
     model = expanded_model(network, network.metadata.depth).to(world.device)
     stage = model.get_submodule(network.stages[0])
-    return rank_blocks(model, list(stage.children()), _images(config, world))
+    return rank_blocks(model, list(stage.children()), _images(network, config, world))
 
 
-def _images(config: Config, world: World) -> list[Tensor]:
-    """Batches as the training sees them."""
-    alone = World(0, 1, world.device)
+def _images(network: Learngene, config: Config, world: World) -> list[Tensor]:
+    """Batches as the training sees them. Raises ConfigError if the training would refuse network or data."""
+    alone, task = World(0, 1, world.device), resolve(config)
     with open_data(config, alone, without_labels=True) as data:
+        start_for(network, task, task.metadata(data.classes))
         job = data.job(label_loss, config.aux)
         found = []
         with closing(job.train.epoch(0)) as batches:
