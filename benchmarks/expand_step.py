@@ -2,8 +2,9 @@
 
 python -m benchmarks.expand_step [REPEATS]
 
-Forward, the least is to read each theta once and write the weights of all blocks; backward, to read their gradients and write those of
-each theta. Bytes are those of the tensors that each operation of torch reads and writes, views left out. Aux-S of 12 blocks, fp32, one thread.
+Forward, the least is to read each theta once and write the weights of all blocks; backward, to read their gradients and write those
+of each theta. Bytes are those of the tensors that each operation of torch reads and writes, views left out. Aux-S of 12 blocks, fp32, one
+thread.
 """
 
 from __future__ import annotations
