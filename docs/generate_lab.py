@@ -13,7 +13,7 @@ from tleg_cli.report.lab_table import lab_markdown, trials_markdown
 
 FOLDER = Path(__file__).parent
 TARGET = FOLDER / "results.md"
-PLACE = re.compile(r"(<!-- (lab/[\w/]+\.jsonl) -->\n\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"<!-- (lab/\S+\.jsonl) -->\n(?:(?!<!-- ).)*<!-- end -->", re.DOTALL)
 
 
 def table(file: Path) -> str:
@@ -28,7 +28,10 @@ def table(file: Path) -> str:
 
 def results() -> str:
     """The text of docs/results.md with its tables as the rows give them."""
-    return PLACE.sub(lambda place: place[1] + table(FOLDER / place[2]) + place[4], TARGET.read_text(encoding="utf-8"))
+    text = TARGET.read_text(encoding="utf-8")
+    if len(PLACE.findall(text)) != text.count("<!-- lab/"):
+        raise SystemExit(f"{TARGET}: a table has no <!-- end -->")
+    return PLACE.sub(lambda place: f"<!-- {place[1]} -->\n\n{table(FOLDER / place[1])}\n<!-- end -->", text)
 
 
 if __name__ == "__main__":
