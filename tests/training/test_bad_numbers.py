@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
+from tests.tiny import ALONE, NOT_ONE_PIXEL, STEPS, Onlooker, tiny_config
 from tleg_cli.errors import ConfigError, TlegError
 from tleg_cli.training import train_teacher as teacher_training
 from tleg_cli.training.checkpoint import newest_checkpoint
@@ -128,10 +128,11 @@ def test_a_run_that_only_goes_bad_stops_after_three_rollbacks(train):
 
 
 def test_with_fp16_an_overflowing_gradient_is_the_scalers_business_and_a_loss_is_not(train):
-    look = train(poisoned(2, gradient_only=True), "teacher.recipe.precision=fp16", out="gradient")
+    half = ("teacher.recipe.precision=fp16", NOT_ONE_PIXEL)
+    look = train(poisoned(2, gradient_only=True), *half, out="gradient")
     assert look.steps[-1] == 2 * STEPS
     with pytest.raises(TlegError, match="step 2"):
-        train(poisoned(2), "teacher.recipe.precision=fp16", out="loss")
+        train(poisoned(2), *half, out="loss")
 
 
 def test_a_scale_that_cant_fall_any_further_makes_it_bad():

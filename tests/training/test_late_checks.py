@@ -17,7 +17,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.tiny import ALONE, STEPS, Onlooker, tiny_config
+from tests.tiny import ALONE, NOT_ONE_PIXEL, STEPS, Onlooker, tiny_config
 from tests.training.test_bad_numbers import keep_checkpoints, poisoned, same, weights
 from tleg_cli.augment import layer, pipeline
 from tleg_cli.augment.cpu import compiled
@@ -83,8 +83,7 @@ def test_with_fp16_the_scale_falls_on_the_device_as_it_does_at_once(train, tmp_p
         f"teacher.recipe.{setting}"
         for setting in ("precision=fp16", "ema_decay=0.9", "lr=1e-4", "epochs=1", "clip_grad=1")
     )
-    # where a convolution sees nothing but padding around one pixel, torch 2.14's fp16 gradient is random on AVX512-FP16 processors
-    settings += ("teacher.image_size=32",)
+    settings += (NOT_ONE_PIXEL,)
     train(poisoned(2, gradient_only=True), *settings, out="at-once")
     monkeypatch.setattr(state, "can_check_late", lambda recipe, device: True)
     train(poisoned(2, gradient_only=True), *settings, out="late")

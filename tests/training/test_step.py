@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from tests.tiny import ALONE, Onlooker, tiny_config
+from tests.tiny import ALONE, NOT_ONE_PIXEL, Onlooker, tiny_config
 from tleg_cli.config import Recipe
 from tleg_cli.training.evaluate import has_units_for
 from tleg_cli.training.job import Job
@@ -82,6 +82,7 @@ def test_layer_decay_gives_each_block_its_share_of_the_rate_at_every_step():
 def test_a_precision_that_the_processor_is_slow_at_is_said(tmp_path):
     for precision in ("fp32", "bf16"):
         onlooker = Onlooker()
-        train_teacher(tiny_config(f"teacher.recipe.precision={precision}"), tmp_path / precision, ALONE, onlooker)
+        settings = (f"teacher.recipe.precision={precision}", NOT_ONE_PIXEL)
+        train_teacher(tiny_config(*settings), tmp_path / precision, ALONE, onlooker)
         said = any(f"no native {precision} support" in line for line in onlooker.said)
         assert said is not has_units_for(precision)
