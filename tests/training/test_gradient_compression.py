@@ -19,13 +19,20 @@ rank, folder = int(sys.argv[1]), sys.argv[2]
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 world = World(rank, 2, torch.device("cpu"))
-for compression in ("none", "bf16"):
+
+
+def average(compression):
     torch.manual_seed(0)
     model = torch.nn.Linear(64, 32)
     torch.manual_seed(rank + 1)
     replica = replicate(model, world, compression)
     replica(torch.randn(16, 64)).square().sum().backward()
     torch.save(model.weight.grad.clone(), f"{folder}/{compression}-{rank}.pt")
+
+
+for compression in ("none", "bf16"):
+    average(compression)  # in a function: what outlives the process group can abort at exit, in C++
+dist.barrier()
 dist.destroy_process_group()
 """
 
