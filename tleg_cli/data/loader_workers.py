@@ -158,7 +158,7 @@ def watched(workers: Sequence[Any]) -> Iterator[None]:
         with _interrupted_by_children(workers):
             _check(workers)
             yield
-    except (_WorkerDied, RuntimeError) as error:
+    except (_WorkerDied, RuntimeError, EOFError, ConnectionError) as error:  # EOF: it died while it sent a batch
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         died = next((worker for worker in workers if worker.exitcode), None)
