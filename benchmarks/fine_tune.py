@@ -112,14 +112,13 @@ def main(root: Path, seeds: Sequence[int]) -> None:
     write_half(mnist5k(), "56789", root / "second")
     for seed in seeds:
         train_first(root, seed)
-    rates = {way: choose_rate(root, way) for way in WAYS}
+    rates = {way: choose_rate(root, way) for way in (*WAYS, WITHOUT)}
     print(
         "\n| depth | way | rate | top-1, each seed | mean | by epoch, mean |\n|---:|---|---|---|---:|---|", flush=True
     )
-    for depth, ways in ((6, WAYS), (3, ("learngene", "scratch"))):
+    for depth, ways in ((6, (*WAYS, WITHOUT)), (3, ("learngene", "scratch"))):
         for way in ways:
             print(row(root, way, rates[way], depth, seeds), flush=True)
-    choose_rate(root, WITHOUT)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,35 @@ def test_a_worker_that_dies_is_one_line_at_once(photos, monkeypatch, number, wor
     assert wait_for_none(pids)
 
 
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError()], ids=["end", "reset"])
+@pytest.mark.parametrize("dies", [True, False])
+def test_a_connection_that_ends_before_its_worker_has_is_the_workers_death(error, dies):
+    """Linux closes a process's files first: reading a batch fails before there is an exit code."""
+    worker = multiprocessing.Process(target=time.sleep, args=(60,))
+    worker.start()
+    caught = []
+
+    def wait_for_a_batch():
+        try:
+            with loader_workers.watched([worker]):
+                if dies:
+                    threading.Timer(0.3, worker.kill).start()
+                raise error
+        except Exception as found:
+            caught.append(found)
+
+    thread = threading.Thread(target=wait_for_a_batch)  # in which no handler of SIGCHLD is faster
+    thread.start()
+    thread.join()
+    worker.kill()
+    worker.join()
+    if dies:
+        assert isinstance(caught[0], DataError)
+        assert "SIGKILL" in str(caught[0])
+    else:
+        assert caught == [error]  # another fault, which must not pass for a worker's
+
+
 def test_a_worker_that_dies_during_a_step_raises_at_the_next_batch_not_in_the_step(photos):
     loader = loader_of(photos, batch_size=1)
     epoch = loader.epoch(0)

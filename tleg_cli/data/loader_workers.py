@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
@@ -31,6 +32,7 @@ from tleg_cli.launch.processes import die_with
 SHARED_MEMORY = "/dev/shm"
 PREFETCH = 2  # batches that each worker makes ahead
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_SECONDS_TO_DIE = 2.0
 _MEGABYTE = 1 << 20
 
 _log = logging.getLogger("tleg")
@@ -158,11 +160,24 @@ def watched(workers: Sequence[Any]) -> Iterator[None]:
         with _interrupted_by_children(workers):
             _check(workers)
             yield
-    except (_WorkerDied, RuntimeError, EOFError, ConnectionError) as error:  # EOF: it died while it sent a batch
+    except (_WorkerDied, RuntimeError, EOFError, ConnectionError) as error:
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
+        lost = isinstance(error, EOFError | ConnectionError)
+        if lost:
+            _await_exit_codes(workers)
         died = next((worker for worker in workers if worker.exitcode), None)
+        if died is None and lost:
+            raise
         raise DataError(_why_it_died(died, len(workers))) from error
+
+
+def _await_exit_codes(workers: Sequence[Any]) -> None:
+    """A process that dies closes its files, its sentinel among them, a moment before it has an exit code."""
+    closed = wait([worker.sentinel for worker in workers], timeout=_SECONDS_TO_DIE)
+    for worker in workers:
+        if worker.sentinel in closed:
+            worker.join()
 
 
 def _check(workers: Sequence[Any]) -> None:
