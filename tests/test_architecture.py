@@ -26,6 +26,8 @@ ORDER = [
     {"config"},
     {"plugin_manager", "plugin_checks"},
     {"hookspecs"},
+    {"initialiser"},
+    {"declarations"},
     {"learngene"},
     {"weights"},
     {"files", "launch"},

@@ -18,16 +18,14 @@ from typing import TYPE_CHECKING, Any
 from tleg_cli.errors import ConfigError, DataError, FileFormatError, PluginError, TlegError
 from tleg_cli.hookspecs import (
     API_VERSION,
-    SEPARATE,
     Backbone,
     BlockLayout,
-    Initialiser,
-    Mixing,
     Source,
     Split,
     Tracker,
     hookimpl,
 )
+from tleg_cli.initialiser import SEPARATE, Initialiser, Mixing
 from tleg_cli.learngene.depths import Depth, format_depth, parse_depths
 
 if TYPE_CHECKING:

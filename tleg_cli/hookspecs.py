@@ -12,7 +12,6 @@ docs/plugins.md has a complete plugin for each hook.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,16 +19,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
+from tleg_cli.declarations import Rules, check_fields, is_name
 from tleg_cli.errors import PluginError
 
 if TYPE_CHECKING:
     import typer
     from PIL.Image import Image
-    from torch import Tensor
 
+    from tleg_cli.initialiser import Initialiser
     from tleg_cli.learngene.basis import Basis
-    from tleg_cli.learngene.depths import Depth
-    from tleg_cli.learngene.gene import Learngene
 
 hookspec = pluggy.HookspecMarker("tleg")
 hookimpl = pluggy.HookimplMarker("tleg")
@@ -110,10 +108,6 @@ class Source:
         return self.train() if name == "train" else self.val()
 
 
-TRAINED_AT = ("shallowest", "middle", "deepest", "all")
-SEPARATE = "separate"  # a weight of its own for every block: a plain network
-
-
 class Tracker(Protocol):
     """Records a training somewhere in addition to metrics.jsonl, on rank 0."""
 
@@ -128,57 +122,6 @@ class Tracker(Protocol):
 
 # (run folder, configuration as plain values, step at which the training begins or continues) -> the tracker
 OpenTracker = Callable[[Path, Mapping[str, Any], int], Tracker]
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """A first training of each network in which its blocks stay combinations of the source's blocks, and only the coefficients are
-    trained, one for each weight of a block.
-
-    rows: (blocks, trained blocks) of a stage -> the matrix (blocks, trained blocks) of the coefficients at the start. share: of each
-    network's own budget. settings: further ones of this training, as `tleg train-aux --set` takes them.
-    """
-
-    rows: Callable[[int, int], Tensor]
-    share: float
-    settings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Initialiser:
-    """One way to initialise networks of several depths, as `tleg lab` compares them. about: one line. paper: a link.
-
-    grow: (source, depth) -> the weights of a network of this depth, by their names in its state dict. source: what was trained
-    once for all depths; depth: blocks of each stage. None: without a source, every network starts fresh.
-    trained_at: the depth of the source: one of the family's, "middle" (the geometric mean of shallowest and deepest), or "all",
-    which draws a depth for every step. basis: of the source, or "separate": then shallower ones take
-    evenly spaced blocks of the deepest. settings: further ones of its training, as
-    `tleg train-aux --set` takes them. share: of the family's budget that the source gets, 1 if the networks are not trained
-    afterwards. teacher: False for a method that learns from labels only. then: settings of a second training of the
-    source, at all depths, which starts from the first one as `tleg adopt` does; each gets half of the share. mixing: in place of
-    grow, the network's weights are learned combinations of the source's blocks.
-    Raises PluginError for a field that can't be what it says.
-    """
-
-    name: str
-    about: str
-    paper: str = ""
-    grow: Callable[[Learngene, Depth], Mapping[str, Tensor]] | None = None
-    trained_at: str = "middle"
-    basis: str = SEPARATE
-    settings: tuple[str, ...] = ()
-    share: float = 0.0
-    teacher: bool = True
-    then: tuple[str, ...] = ()
-    mixing: Mixing | None = None
-
-    def __post_init__(self) -> None:
-        _check_initialiser(self)
-
-    @property
-    def has_source(self) -> bool:
-        """Whether something is trained once for all depths."""
-        return self.grow is not None or self.mixing is not None
 
 
 class Hooks:
@@ -226,17 +169,6 @@ def check_version(plugin: Any) -> None:
         raise PluginError(f"it was written for hook version {wanted}, but this tleg has {API_VERSION}: update tleg")
 
 
-def is_name(value: Any) -> bool:
-    """Whether a value can be the name of a backbone, basis, source or command."""
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", value) is not None
-
-
-def shown(value: Any) -> str:
-    """A value as an error shows it."""
-    text = repr(value)
-    return text if len(text) < 80 else f"{text[:77]}..."
-
-
 def _are_places(value: Any) -> bool:
     """A tuple of different dotted names, none inside another."""
     if not isinstance(value, tuple) or not value or not all(isinstance(place, str) and place for place in value):
@@ -253,8 +185,7 @@ def _are_keywords(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in value)
 
 
-# field -> (the rule, whether a value keeps it)
-_BACKBONE_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+_BACKBONE_RULES: Rules = {
     "name": ("a name without spaces, as in 'my_vit'", is_name),
     "timm_name": ("the name that timm.create_model takes", lambda value: isinstance(value, str) and bool(value)),
     "stages": ("a tuple of different places, as in ('blocks',)", _are_places),
@@ -272,10 +203,7 @@ _BACKBONE_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def _check_backbone(backbone: Backbone) -> None:
-    for field_name, (rule, holds) in _BACKBONE_RULES.items():
-        value = getattr(backbone, field_name)
-        if not holds(value):
-            raise PluginError(f"{field_name} of backbone {backbone.name!r} is {shown(value)}; it must be {rule}")
+    check_fields("backbone", backbone, _BACKBONE_RULES)
     depths, stages = len(backbone.usual_depth), len(backbone.stages)
     if depths != stages:
         raise PluginError(f"usual_depth of backbone {backbone.name!r} has {depths} values for {stages} stages")
@@ -284,58 +212,4 @@ def _check_backbone(backbone: Backbone) -> None:
     if twice:
         raise PluginError(
             f"backbone {backbone.name!r} sets {min(twice)!r} twice; tleg itself passes the depth and the classes"
-        )
-
-
-_INITIALISER_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": ("a name without spaces, as in 'first-blocks'", is_name),
-    "about": ("one line", lambda value: isinstance(value, str) and value.isprintable() and bool(value)),
-    "paper": ("a link, or empty", lambda value: isinstance(value, str) and value.isprintable()),
-    "grow": ("a function of (source, depth), or None", lambda value: value is None or callable(value)),
-    "trained_at": (", ".join(TRAINED_AT), lambda value: value in TRAINED_AT),
-    "basis": ("the name of a basis, or 'separate'", lambda value: isinstance(value, str) and bool(value)),
-    "settings": (
-        "a tuple of settings, as in ('aux.drop_path=0.1',)",
-        lambda value: isinstance(value, tuple) and all(isinstance(one, str) and "=" in one for one in value),
-    ),
-    "then": (
-        "a tuple of settings, as in ('expansion.step=deeper',)",
-        lambda value: isinstance(value, tuple) and all(isinstance(one, str) and "=" in one for one in value),
-    ),
-    "share": ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1),
-    "teacher": ("True or False", lambda value: isinstance(value, bool)),
-    "mixing": (
-        "a Mixing with a function rows and a share above 0 and below 1, or None",
-        lambda value: (
-            value is None
-            or (
-                isinstance(value, Mixing)
-                and callable(value.rows)
-                and type(value.share) in (int, float)
-                and 0 < value.share < 1
-                and all(isinstance(one, str) and "=" in one for one in value.settings)
-            )
-        ),
-    ),
-}
-
-
-def _check_initialiser(method: Initialiser) -> None:
-    for field_name, (rule, holds) in _INITIALISER_RULES.items():
-        value = getattr(method, field_name)
-        if not holds(value):
-            raise PluginError(f"{field_name} of initialiser {shown(method.name)} is {shown(value)}; it must be {rule}")
-    if method.grow is not None and method.mixing is not None:
-        raise PluginError(f"initialiser {method.name!r} has grow and mixing; one of them gives the networks' weights")
-    if method.has_source != (method.share > 0):
-        raise PluginError(
-            f"initialiser {method.name!r} has share {method.share:g}; it must be above 0 with grow or mixing, and 0 without"
-        )
-    if method.mixing is not None and (method.basis != SEPARATE or method.share == 1):
-        raise PluginError(
-            f"initialiser {method.name!r} has mixing; its source must have separate blocks, and its share be below 1"
-        )
-    if method.then and (method.trained_at, method.basis) != ("deepest", SEPARATE):
-        raise PluginError(
-            f"initialiser {method.name!r} has then; only a separate network at the deepest depth can go on"
         )

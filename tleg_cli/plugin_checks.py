@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tleg_cli.declarations import is_name, shown
 from tleg_cli.errors import PluginError
-from tleg_cli.hookspecs import Backbone, Initialiser, is_name, shown
+from tleg_cli.hookspecs import Backbone
+from tleg_cli.initialiser import Initialiser
 
 
 def _backbone_name(item: Any) -> str:

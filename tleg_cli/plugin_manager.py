@@ -20,7 +20,8 @@ import pluggy
 
 from tleg_cli import __version__
 from tleg_cli.errors import ConfigError, PluginError, did_you_mean
-from tleg_cli.hookspecs import Backbone, Hooks, Initialiser, check_version
+from tleg_cli.hookspecs import Backbone, Hooks, check_version
+from tleg_cli.initialiser import Initialiser
 from tleg_cli.plugin_checks import CHECKS
 
 ENTRY_POINTS = "tleg"

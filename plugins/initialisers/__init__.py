@@ -13,6 +13,7 @@ FILES = (
     "shared_block",
     "first_blocks",
     "every_nth",
+    "most_important",
     "last_blocks",
     "stacking",
     "ligo",

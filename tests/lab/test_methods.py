@@ -193,6 +193,8 @@ def test_the_gradient_of_a_coefficient_is_that_of_its_block_along_the_source(lig
         ({"mixing": Mixing(torch.zeros, share=0.5), "share": 1.0}, "its share be below 1"),
         ({"mixing": Mixing(torch.zeros, share=0.5), "share": 0.5, "basis": "linear"}, "must have separate blocks"),
         ({"grow": dict}, "share 0; it must be above 0"),
+        ({"grow": dict, "share": 1, "ranked": True}, "has ranked; only a separate network at the deepest depth"),
+        ({"grow": dict, "share": 1, "then": ("a=b",), "trained_at": "all"}, "has then; only a separate network"),
     ],
 )
 def test_a_method_that_makes_no_sense_is_refused(values, message):

@@ -20,7 +20,7 @@ from tleg_cli.models.adopt import Adopted, adopt_network, expecting
 from tleg_cli.models.branches import rule_for
 from tleg_cli.models.build import build_model
 from tleg_cli.models.descendant import expanded_model, full_depth
-from tleg_cli.models.importance import rank_blocks
+from tleg_cli.models.importance import passes, rank_blocks
 from tleg_cli.training.train_aux import teaches_itself
 
 OPTIONS = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "num_heads": 2}
@@ -160,10 +160,15 @@ def test_blocks_that_do_nothing_are_ranked_last_and_the_rest_by_what_their_absen
     images = [torch.randn(8, 3, 8, 8) for _ in range(2)]
     with torch.no_grad():
         before = network.eval()(images[0])
+    calls = []
+    hooks = [block.attn.register_forward_hook(lambda *_: calls.append(1)) for block in network.blocks]
     order = rank_blocks(network, list(network.blocks), images)
+    for hook in hooks:
+        hook.remove()
+    assert len(calls) == len(images) * passes(4) == 2 * (4 + 4 * 3 + 3 * 2 + 2 * 1)  # a block left out costs nothing
     assert order[2:] == [3, 1]
     with torch.no_grad():
-        assert torch.equal(network(images[0]), before)  # no hook is left behind
+        assert torch.equal(network(images[0]), before)  # every block is in its place again
 
         def without(block):
             kept = copy.deepcopy(network)

@@ -75,9 +75,10 @@ def choose(study: Study, only: Sequence[str], seeds: str | None) -> list[Cell]:
 
 
 def trained_block_images(cells: Sequence[Cell]) -> int:
-    """What the cells cost in all; a source is trained once, whatever methods share it."""
+    """What the cells cost in all; a source is trained once, whatever methods share it. An original costs nothing."""
     sources = {(one.name, cell.seed): one.block_images for cell in cells for one in cell.sources}
-    return sum(sources.values()) + sum(cell.block_images for cell in cells)
+    rankings = {(cell.method.name, cell.seed): cell.ranking for cell in cells}
+    return sum(sources.values()) + sum(rankings.values()) + sum(cell.block_images for cell in cells)
 
 
 def _seeds(text: str) -> list[int]:

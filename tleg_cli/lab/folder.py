@@ -19,7 +19,7 @@ from tleg_cli.errors import ConfigError, FileFormatError, TlegError
 from tleg_cli.files import write_text
 from tleg_cli.lab.latency import Latency
 from tleg_cli.lab.made_by import differences, facts
-from tleg_cli.lab.plan import Cell, Study, make_cells
+from tleg_cli.lab.plan import ORIGINAL, Cell, Study, make_cells
 from tleg_cli.models.descendant import descendant_folder
 
 FORMAT = 1  # of the folder
@@ -66,13 +66,13 @@ class Row(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class LabFolder:
-    """Where everything of one comparison is. root: of the comparison that it is a part of, whose teachers it has."""
+    """Where everything of one comparison is. root: of the comparison that it is a part of, whose teachers and originals it has."""
 
     path: Path
     root: Path | None = None
 
     def part(self, name: str) -> LabFolder:
-        """The same comparison at other settings, with the same teachers."""
+        """The same comparison at other settings, with the same teachers and originals."""
         return LabFolder(self.path / name, self.root or self.path)
 
     def teacher(self, seed: int) -> Path:
@@ -80,7 +80,8 @@ class LabFolder:
         return own if self.root is None or own.exists() else self.root / "teachers" / f"seed-{seed}"
 
     def source(self, name: str, seed: int) -> Path:
-        return self.path / "sources" / name / f"seed-{seed}"
+        place = self.root if self.root is not None and name.startswith(f"{ORIGINAL}-") else self.path
+        return place / "sources" / name / f"seed-{seed}"
 
     def cell(self, cell: Cell) -> Path:
         return self.path / "cells" / cell.method.name / descendant_folder(cell.depth) / f"seed-{cell.seed}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tleg_cli.config import Config
-from tleg_cli.hookspecs import Initialiser
+from tleg_cli.initialiser import Initialiser
 
 # the weights don't follow from them, or they are in the steps and rates of the trainings themselves
 _NO_RESULT: dict[str, Any] = {
@@ -38,6 +38,7 @@ def facts(method: Initialiser) -> dict[str, Any]:
         "share": method.share,
         "teacher": method.teacher,
         "then": list(method.then),
+        **({"ranked": True} if method.ranked else {}),
         **({} if method.mixing is None else {"mixing": [method.mixing.share, *method.mixing.settings]}),
     }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tleg_cli.config import Config
-from tleg_cli.hookspecs import Mixing
+from tleg_cli.initialiser import Mixing
 from tleg_cli.learngene.depths import Depth, format_depth
 from tleg_cli.learngene.expansion import PUBLISHED
 from tleg_cli.learngene.file import write_learngene

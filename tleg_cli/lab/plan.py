@@ -3,6 +3,7 @@
 The budget counts block-images: images x blocks, forward and backward. Of a method with a source, `share` of the budget trains the
 source, and the rest is divided over the depths so that each network sees the same number of images; a network alone gets no
 more for being deeper. Forward passes of the teacher are not counted; they are the same for all images of all methods.
+If the protocol has an `original`, the deepest network is there already, and methods that cut it pay nothing for it.
 """
 
 from __future__ import annotations
@@ -13,26 +14,32 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tleg_cli import plugin_manager
 from tleg_cli.config import Config
 from tleg_cli.config_file import load_config, with_settings
 from tleg_cli.data.batches import batches_per_epoch
 from tleg_cli.errors import ConfigError, PluginError
-from tleg_cli.hookspecs import SEPARATE, Initialiser
+from tleg_cli.initialiser import SEPARATE, Initialiser
 from tleg_cli.lab.made_by import made_by
 from tleg_cli.lab.protocol import MethodRecipe, Protocol
 from tleg_cli.learngene.depths import Depth, complete_depth, format_depth
+from tleg_cli.models.importance import RANKING_BATCHES, passes
 from tleg_cli.training.draw_depth import DepthDraw, reference_depth
 from tleg_cli.training.optim import Budget, budget_of
 from tleg_cli.training.task import Task, resolve
 
+ORIGINAL = "original"  # begins the folder's name of a network that is there already
+
 
 @dataclass(frozen=True)
 class Training:
-    """One training. name: of its folder. what: its description. block_images: the cost of its steps. needed: a description of the fewest
-    steps that make sense; least: the smallest budget of the protocol that allows these, 0 for a training without steps."""
+    """One training. name: of its folder. what: its description. block_images: the cost of its steps, 0 for an original.
+
+    needed: a description of the fewest steps that make sense; least: the smallest budget of the protocol that allows these, 0 for a
+    training without steps.
+    """
 
     name: str
     what: str
@@ -47,8 +54,8 @@ class Training:
 @dataclass(frozen=True)
 class Cell:
     """One network of the comparison: a method at a depth with a seed. sources: what is trained first, once for all depths; the
-    second one starts from the first. mixing: of the coefficients alone, before target, where the method has one. made_by: a digest of
-    what decides the result."""
+    second one starts from the first. mixing: of the coefficients alone, before target, where the method has one. ranking: the cost of
+    ranking the first source's blocks, in block-images. made_by: a digest of what decides the result."""
 
     method: Initialiser
     depth: Depth
@@ -56,6 +63,7 @@ class Cell:
     sources: tuple[Training, ...]
     target: Training
     mixing: Training | None = None
+    ranking: int = 0
     made_by: str = ""
 
     @property
@@ -71,7 +79,7 @@ class Cell:
     @property
     def source_block_images(self) -> int:
         """What the sources cost."""
-        return sum(source.block_images for source in self.sources)
+        return self.ranking + sum(source.block_images for source in self.sources)
 
     @property
     def name(self) -> str:
@@ -117,52 +125,97 @@ def make_cells(study: Study, methods: Sequence[str], depths: Sequence[Depth], se
         if method.name not in methods:
             continue
         recipe = study.protocol.recipes.get(method.name, MethodRecipe())
-        share = 0.0 if not method.has_source else method.share if recipe.share is None else recipe.share
         try:
+            share, ranking = _share(study, method, recipe), _ranking(study, method)
             for seed in seeds:
                 sources = _sources(study, method, recipe, share, seed) if method.has_source else ()
                 for depth in depths:
                     *mixing, target = _own(study, method, recipe, share, depth, seed)
                     what = made_by(method, study.images, [one.config for one in (*sources, *mixing, target)])
-                    cells.append(Cell(method, depth, seed, sources, target, mixing[0] if mixing else None, what))
+                    own = mixing[0] if mixing else None
+                    cells.append(Cell(method, depth, seed, sources, target, own, ranking, what))
         except (ConfigError, PluginError) as error:
             raise type(error)(f"method {method.name}: {error}") from None
     _refuse_too_small(study, cells)
     return cells
 
 
+def _share(study: Study, method: Initialiser, recipe: MethodRecipe) -> float:
+    """Of the budget, for the source. Raises ConfigError if it costs nothing and the recipe gives it a share."""
+    if not method.has_source:
+        return 0.0
+    if _is_there(study, method) and not method.then:
+        if recipe.share is not None:
+            raise ConfigError("its source is the protocol's original, which costs nothing; leave out recipe.share")
+        return _ranking(study, method) / study.block_images
+    return method.share if recipe.share is None else recipe.share
+
+
+def _is_there(study: Study, method: Initialiser) -> bool:
+    """Whether its (first) source is the protocol's original."""
+    return study.protocol.original is not None and method.cuts_a_network
+
+
+def _ranking(study: Study, method: Initialiser) -> int:
+    """Block-images of ranking the blocks of the deepest network; a forward pass costs a third of one with its backward pass."""
+    if not method.ranked:
+        return 0
+    if len(study.depths[-1]) > 1:
+        raise ConfigError(
+            f"it ranks the blocks of one stage, and {study.config.backbone.name} has {len(study.depths[-1])}"
+        )
+    return -(-passes(study.depths[-1][0]) * RANKING_BATCHES * _epoch(study, study.config).global_batch // 3)
+
+
 def _sources(study: Study, method: Initialiser, recipe: MethodRecipe, share: float, seed: int) -> tuple[Training, ...]:
     """What is trained once for all depths."""
-    every = study.depths
+    every, own = study.depths, _recipe_settings(recipe.source)
     middle = reference_depth(every)
     of_deepest = method.trained_at == "all" and method.basis == SEPARATE  # then the deepest has every block once
     depth = every[-1] if of_deepest else {"shallowest": every[0], "deepest": every[-1]}.get(method.trained_at, middle)
     trained = every if method.trained_at == "all" else (depth,)
+    settings = [*_at(method, depth, trained), *_labels(method), *method.settings]
+    wanted, ranking = share * study.block_images, _ranking(study, method)
+    if _is_there(study, method):
+        first = _original(study, settings, seed)
+    else:
+        parts = 2 if method.then else 1
+        wanted, ranking = wanted / parts, ranking // parts
+        what = f"the source of {method.name}"
+        first = _training(study, [*settings, *own], wanted, seed, what, method.basis, spent=ranking)
+    if not method.then:
+        return (first,)
     settings = [
+        *_at(method, depth, every),
+        f"aux.lr={study.config.descendant.lr}",
+        *_labels(method),
+        *method.then,
+        *own,
+    ]
+    what, word = f"the second source of {method.name}", f"{'ranked-' if method.ranked else ''}from-{first.name}"
+    return first, _training(study, settings, wanted, seed, what, word, spent=ranking)
+
+
+def _at(method: Initialiser, depth: Depth, trained: Sequence[Depth]) -> list[str]:
+    """Settings of a source that has its blocks at `depth` and is trained at the depths `trained`."""
+    return [
         f"basis={_basis(method.basis, depth)}",
         f"aux.depth='{','.join(map(format_depth, trained))}'",
         f"aux.reference_depth='{format_depth(depth)}'",
         f"aux.score_depths='{format_depth(depth)}'",
-        *_labels(method),
-        *method.settings,
-        *_recipe_settings(recipe.source),
     ]
-    wanted = share * study.block_images / (2 if method.then else 1)
-    first = _training(study, settings, wanted, seed, f"the source of {method.name}", method.basis)
-    if not method.then:
-        return (first,)
-    settings = [
-        f"basis={_basis(method.basis, depth)}",
-        f"aux.depth='{','.join(map(format_depth, every))}'",
-        f"aux.reference_depth='{format_depth(depth)}'",
-        f"aux.score_depths='{format_depth(depth)}'",
-        f"aux.lr={study.config.descendant.lr}",
-        *_labels(method),
-        *method.then,
-        *_recipe_settings(recipe.source),
-    ]
-    what = f"the second source of {method.name}"
-    return first, _training(study, settings, wanted, seed, what, f"from-{first.name}")
+
+
+def _original(study: Study, settings: Sequence[str], seed: int) -> Training:
+    """The deepest network, trained by itself with the preset's rates before the comparison, which it costs nothing."""
+    assert study.protocol.original is not None
+    wanted = study.protocol.original * study.images
+    trained = _training(study, settings, wanted, seed, "the original", ORIGINAL)
+    if trained.steps < trained.steps_per_epoch:
+        raise ConfigError(
+            f"original {study.protocol.original:g} gives it {trained.steps} steps, less than {trained.needed}"
+        )
+    return replace(trained, block_images=0, least=0.0)
 
 
 def _own(
@@ -190,20 +243,28 @@ def _own(
 
 
 def _training(
-    study: Study, settings: Sequence[str], wanted: float, seed: int, what: str, word: str, *, one_step: bool = False
+    study: Study,
+    settings: Sequence[str],
+    wanted: float,
+    seed: int,
+    what: str,
+    word: str,
+    *,
+    one_step: bool = False,
+    spent: int = 0,
 ) -> Training:
     """As many complete batches as `wanted` block-images pay for; none for 0. what: for messages; word: for its folder.
 
-    one_step: less than an epoch is enough.
+    one_step: less than an epoch is enough. spent: of wanted, block-images that are for something else.
     """
     settings = (f"seed={seed}", "aux.cooldown_epochs=0", "aux.patience=null", *settings)
     config = with_settings(study.config, settings)
     task, epoch = resolve(config), _epoch(study, config)
-    steps, cost = _affordable(task, epoch.global_batch, wanted)
+    steps, cost = _affordable(task, epoch.global_batch, max(0.0, wanted - spent))
     number = 1 if one_step else epoch.steps_per_epoch
     needed = "one" if one_step else f"one epoch of {number}"
     at_least = sum(_step_cost(task, epoch.global_batch, step) for step in range(number))
-    least = study.protocol.budget * at_least / wanted if wanted else 0.0
+    least = study.protocol.budget * (at_least + spent) / wanted if wanted else 0.0
     warmup = study.protocol.warmup * steps / epoch.steps_per_epoch
     config = with_settings(study.config, (f"aux.steps={steps}", f"aux.warmup_epochs={warmup:.6g}", *settings))
     return Training(_name(word, config), what, config, steps, epoch.steps_per_epoch, cost, needed, least)

@@ -34,6 +34,7 @@ from tleg_cli.training.distributed import World
 from tleg_cli.training.job import Observer
 from tleg_cli.training.lock import CHECKPOINTS
 from tleg_cli.training.optim import Budget
+from tleg_cli.training.pick_blocks import by_importance
 from tleg_cli.training.records import EpochRecord, Summary
 from tleg_cli.training.train_aux import RESULT, train_aux
 from tleg_cli.training.train_teacher import RESULT as TEACHER
@@ -108,13 +109,19 @@ def _sources(
 ) -> tuple[Learngene | None, float]:
     """What all depths of a method share, trained unless it is there, and its seconds. The second source starts from the first."""
     learngene, seconds = None, 0.0
-    for source in cell.sources:
+    for number, source in enumerate(cell.sources):
         config = _with_teacher(study, cell, source.config, folder, world, observer)
         out = folder.source(source.name, cell.seed)
         with folder.alone(f"source-{source.name}-{cell.seed}"):
-            seconds += train_aux(config, out, world, observer, start=learngene)["seconds"]
+            if learngene is not None and cell.method.ranked:
+                learngene = by_importance(learngene, config, out, world, observer)
+                config = config.model_copy(update={"basis": learngene.basis.name})
+            done = train_aux(config, out, world, observer, start=learngene)
+            seconds += done["seconds"] if source.block_images or number else 0.0  # an original is there already
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)  # its result is what the cells need
         learngene = _read(out / RESULT)
+    if learngene is not None and cell.method.ranked and len(cell.sources) == 1:
+        learngene = by_importance(learngene, config, out, world, observer)
     return learngene, seconds
 
 

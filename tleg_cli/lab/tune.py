@@ -13,7 +13,7 @@ import yaml
 
 from tleg_cli.data.open_source import open_source
 from tleg_cli.files import write_text
-from tleg_cli.hookspecs import Initialiser
+from tleg_cli.initialiser import Initialiser
 from tleg_cli.lab.folder import LabFolder, Row
 from tleg_cli.lab.plan import Study, make_cells, make_study
 from tleg_cli.lab.protocol import MethodRecipe, Protocol
@@ -86,7 +86,8 @@ def _with_rates(study: Study, factor: float, held_out: int) -> Study:
 def _rates(study: Study, method: Initialiser, factor: float) -> dict[str, float]:
     """Recipe key -> the rate of that training, times the factor; of the trainings that the method has."""
     (cell,) = make_cells(study, [method.name], study.depths[:1], study.protocol.seeds[:1])
-    trainings = {"source": cell.sources[0] if cell.sources else None, "mixing": cell.mixing, "target": cell.target}
+    source = next((one for one in cell.sources if one.block_images), None)  # an original has the preset's rates
+    trainings = {"source": source, "mixing": cell.mixing, "target": cell.target}
     return {
         part: float(f"{training.config.aux.lr * factor:.6g}")
         for part, training in trainings.items()

@@ -8,6 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+RANKING_BATCHES = 4  # of the training images
+
+
+def passes(blocks: int) -> int:
+    """How often one batch goes forward through a block to rank so many blocks: first all, then without one, without two, ..."""
+    return blocks + sum(left * (left - 1) for left in range(2, blocks + 1))
+
 
 def rank_blocks(model: nn.Module, blocks: Sequence[nn.Module], batches: Sequence[Tensor]) -> list[int]:
     """The numbers of the blocks, the most important first.
@@ -34,13 +41,14 @@ def _change(
     model: nn.Module, skipped: Sequence[nn.Module], batches: Sequence[Tensor], complete: Sequence[Tensor]
 ) -> float:
     """The mean KL divergence of the logits without these blocks."""
-    hooks = [block.register_forward_hook(lambda module, inputs, output: inputs[0]) for block in skipped]
+    for block in skipped:
+        block.forward = lambda inputs, *others, **more: inputs
     try:
         divergence = [
             F.kl_div(F.log_softmax(model(images).float(), dim=1), target, reduction="batchmean", log_target=True)
             for images, target in zip(batches, complete, strict=True)
         ]
     finally:
-        for hook in hooks:
-            hook.remove()
+        for block in skipped:
+            del block.forward
     return float(torch.stack(divergence).mean())

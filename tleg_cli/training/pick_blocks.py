@@ -15,7 +15,7 @@ from tleg_cli.errors import ConfigError
 from tleg_cli.learngene.basis import RANKED, ranked
 from tleg_cli.learngene.gene import Learngene
 from tleg_cli.models.descendant import expanded_model
-from tleg_cli.models.importance import rank_blocks
+from tleg_cli.models.importance import RANKING_BATCHES, rank_blocks
 from tleg_cli.plugin_manager import get_basis
 from tleg_cli.training.distributed import World, from_main
 from tleg_cli.training.job import Observer, open_data
@@ -24,8 +24,6 @@ from tleg_cli.training.repair import recorded_identity
 from tleg_cli.training.run_folder import RunFolder
 from tleg_cli.training.task import resolve
 from tleg_cli.training.train_aux import start_for
-
-_BATCHES = 4
 
 
 def by_importance(network: Learngene, config: Config, folder: Path, world: World, observer: Observer) -> Learngene:
@@ -62,7 +60,7 @@ def _images(network: Learngene, config: Config, world: World) -> list[Tensor]:
         job = data.job(label_loss, config.aux)
         found = []
         with closing(job.train.epoch(0)) as batches:
-            for number, (images, labels) in zip(range(_BATCHES), batches, strict=False):
+            for number, (images, labels) in zip(range(RANKING_BATCHES), batches, strict=False):
                 generator = step_generator(config.seed, number, 0, world.device)
                 found.append(job.augment(images.to(world.device), labels.to(world.device), generator)[0])
         return found
