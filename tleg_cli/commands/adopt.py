@@ -27,15 +27,6 @@ Depths = Annotated[
         help="Trained at these. Default: from a quarter of its blocks to all.",
     ),
 ]
-Preset = Annotated[
-    str,
-    typer.Option(
-        "--preset",
-        metavar="NAME",
-        autocompletion=complete.presets,
-        help="Whose recipe (its `aux` section) and augmentation are used.",
-    ),
-]
 Unlabelled = Annotated[
     bool, typer.Option("--unlabelled", help="--data is a folder of images without classes; scores are agreement.")
 ]
@@ -65,7 +56,7 @@ FreshHead = Annotated[
 def adopt(
     checkpoint: Checkpoint,
     depths: Depths = None,
-    preset: Preset = "adopt",
+    preset: o.Preset = "adopt",
     backbone: o.BackboneName = None,
     option: o.BackboneOptions = None,
     weights: o.WeightSet = "auto",
@@ -80,10 +71,11 @@ def adopt(
     """Make a trained network usable at every depth: its blocks become a learngene, which a short training improves at many depths.
 
     At its own depth the learngene is the network, exactly. Shallower networks take some of its blocks, deeper ones repeat them in
-    smaller steps. The training draws a depth for each step and imitates the network itself; --set teacher.weights=FILE takes another
-    teacher, --set aux.distillation.alpha=0.5 labels too. --fresh-head adopts a network of other classes: it is fine-tuned on the data
-    at its own depth first, with the recipe of the preset's `descendant` section. Writes learngene.pt into the run folder
-    (runs/NAME-adopted unless --out names one), and shows top-1 before and after.
+    smaller steps. The training draws a depth for each step and imitates the network itself, with recipe (the `aux` section) and
+    augmentation of the preset; --set teacher.weights=FILE takes another teacher, --set aux.distillation.alpha=0.5 labels too.
+    --fresh-head adopts a network of other classes: it is fine-tuned on the data at its own depth first, with the recipe of the preset's
+    `descendant` section. Writes learngene.pt into the run folder (runs/NAME-adopted unless --out names one), and shows top-1 before and
+    after.
 
     Example: tleg adopt deit_small_patch16_224 --data /data/imagenet --depths 3-12
 
