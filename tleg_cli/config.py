@@ -211,6 +211,7 @@ class TeacherSection(Section):
     )
     image_size: int | None = Field(None, ge=1, le=4096)  # null: what its pretrained weights expect
     recipe: Recipe | None = None  # of `tleg train-teacher`
+    ahead: bool = False  # on a GPU: with the batch of the next step, on a stream of its own; the results are the same
 
 
 class ExpansionSection(Section):

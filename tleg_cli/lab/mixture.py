@@ -19,7 +19,7 @@ from tleg_cli.training.distributed import World
 from tleg_cli.training.identity import identity
 from tleg_cli.training.job import Observer, open_data
 from tleg_cli.training.loop import train
-from tleg_cli.training.losses import distill_from, label_loss
+from tleg_cli.training.losses import Distilled, label_loss
 from tleg_cli.training.records import Summary
 from tleg_cli.training.run import open_run
 from tleg_cli.training.train_aux import RESULT, teacher_for, teacher_identity
@@ -46,7 +46,7 @@ def train_mixture(
             drops = {"drop_rate": recipe.drop_rate, "drop_path_rate": recipe.drop_path}
             network = new_mixture_net(source, depth, mixing.rows, **drops)
             teacher = teacher_for(data, None)
-            objective = distill_from(teacher.logits, recipe.distillation) if teacher else label_loss
+            objective = Distilled(teacher.logits, recipe.distillation) if teacher else label_loss
             state = train(network, data.job(objective, recipe, stages=source.stages), run, observer)
             metadata = replace(source.metadata, depth=depth)
             if world.main:

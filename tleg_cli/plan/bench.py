@@ -13,7 +13,7 @@ from torch import nn
 from tleg_cli.augment.pipeline import step_generator
 from tleg_cli.config import Config
 from tleg_cli.data.batches import Batch, Loader
-from tleg_cli.data.copy_ahead import copied_ahead
+from tleg_cli.data.copy_ahead import Parts
 from tleg_cli.errors import ConfigError
 from tleg_cli.models.aux_net import new_aux_net
 from tleg_cli.models.build import build_model
@@ -24,11 +24,12 @@ from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate import autocast
 from tleg_cli.training.gradient_checkpointing import checkpoint_blocks
 from tleg_cli.training.job import Data, Job, Observer, open_data
-from tleg_cli.training.losses import distill_from, label_loss
+from tleg_cli.training.losses import Distilled, label_loss
 from tleg_cli.training.optim import make_optimizer
 from tleg_cli.training.state import State, new_state
-from tleg_cli.training.step import end_step, take_step
+from tleg_cli.training.step import batches_for_steps, end_step, take_step
 from tleg_cli.training.task import Task, check_image_size, resolve
+from tleg_cli.training.train_aux import taught_by
 
 PLAIN = "plain timm step"
 AUX_ALONE = "aux step, no teacher"
@@ -96,9 +97,9 @@ def get_ready(config: Config, world: World, observer: Observer) -> Iterator[Read
     with open_data(_with_some_data(config), world) as data:
         classes = len(data.classes)
         teacher = _fresh_teacher(task, classes, device)
-        objective = distill_from(teacher.logits, config.aux.distillation) if teacher else label_loss
+        objective = Distilled(teacher.logits, config.aux.distillation) if teacher else label_loss
         job = data.job(objective, config.aux, draw=task.draw, stages=task.backbone.stages)
-        job = replace(job, teacher=teacher.network if teacher else None)
+        job = taught_by(job, teacher, config, world, observer)
         torch.manual_seed(config.seed)
         metadata = task.metadata(data.classes)
         depths = task.draw.all if task.draw else ()
@@ -197,7 +198,7 @@ def time_steps(
     observer.say("measuring: complete steps")
     held = _held(job, timer.device)
 
-    def stepping(batches: Iterator[Batch]) -> Callable[[], None]:
+    def stepping(batches: Iterator[Parts]) -> Callable[[], None]:
         def step() -> None:
             take_step(job, state, batches, world)
             end_step(state)
@@ -212,7 +213,8 @@ def time_steps(
         if not loaded:
             parts.append(timer.part("step", stepping(itertools.repeat(held))))
             continue
-        with closing(copied_ahead(endless(job.train), timer.device)) as batches:
+        first = state.step * job.recipe.accumulation
+        with closing(batches_for_steps(endless(job.train), job, first, world)) as batches:
             parts.append(timer.part("step with data", stepping(batches)))
     return parts
 

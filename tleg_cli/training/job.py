@@ -54,6 +54,7 @@ class Job:
     trackers: tuple[str, ...] = ()  # in addition to metrics.jsonl
     stages: tuple[str, ...] = ()  # where the network's blocks are; none: a network of any kind
     teacher: nn.Module | None = None  # what the objective asks
+    teach_ahead: bool = False  # augmentation and teacher run with the next batch, on a stream of their own
 
 
 @dataclass(frozen=True)

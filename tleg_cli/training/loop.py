@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, nullcontext
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tleg_cli.config_file import read_yaml
 from tleg_cli.data.batches import Batch
-from tleg_cli.data.copy_ahead import copied_ahead
+from tleg_cli.data.copy_ahead import Parts
 from tleg_cli.errors import ConfigError, Preempted
 from tleg_cli.launch.heartbeat import report_activity
 from tleg_cli.learngene.depths import format_depth
@@ -31,7 +31,7 @@ from tleg_cli.training.run_folder import append_step
 from tleg_cli.training.saving import Training, mean_over_ranks, resume, save
 from tleg_cli.training.signals import Interval, Requests, stop_requests
 from tleg_cli.training.state import State, new_state
-from tleg_cli.training.step import StepResult, end_step, take_step
+from tleg_cli.training.step import StepResult, batches_for_steps, end_step, take_step
 from tleg_cli.training.tracking import load_trackers, tracked
 
 Ask = Callable[[bool], Requests]
@@ -150,18 +150,29 @@ def _steps_of_epoch(training: Training, set_rate: Callable[[int], float]) -> Ite
     epoch, done = divmod(state.step, budget.steps_per_epoch)
     state.replica.train()
     training.epoch_began_at, training.epoch_seconds_before = state.step, state.epoch_seconds
-    loaded = job.train.epoch(epoch, start=done * job.recipe.accumulation)
-    with closing(copied_ahead(loaded, training.run.world.device)) as batches:
+    loaded = _timed(job.train.epoch(epoch, start=done * job.recipe.accumulation), state)
+    with closing(batches_for_steps(loaded, job, state.step * job.recipe.accumulation, training.run.world)) as batches:
         for _ in range(done, min(budget.steps_per_epoch, budget.steps - epoch * budget.steps_per_epoch)):
             began = time.perf_counter()
             lr = set_rate(state.step)
             result = _step(training, batches, lr)
             state.epoch_seconds += time.perf_counter() - began
-            state.epoch_wait += result.waited
             yield result.loss, lr
 
 
-def _step(training: Training, batches: Iterator[Batch], lr: float) -> StepResult:
+def _timed(loaded: Generator[Batch, None, None], state: State) -> Generator[Batch, None, None]:
+    """The same batches; counts the seconds for which the loader lets the training wait."""
+    with closing(loaded):
+        while True:
+            began = time.perf_counter()
+            batch = next(loaded, None)
+            state.epoch_wait += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
+
+
+def _step(training: Training, batches: Iterator[Parts], lr: float) -> StepResult:
     """One step further in the data, with the weights moved or, if a value is not finite, as on_nan says."""
     state, step = training.state, training.state.step
     result = take_step(training.job, state, batches, training.run.world)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,10 +39,17 @@ def distillation_loss(logits: Tensor, teacher_logits: Tensor, targets: Tensor, h
     return (1 - how.alpha) * F.cross_entropy(student, targets) + how.alpha * distance
 
 
-def distill_from(teacher: Callable[[Tensor], Tensor], how: Distillation) -> Objective:
+@dataclass(frozen=True)
+class Distilled:
     """The objective of stage 1. teacher: images -> logits (batch, classes), without gradient."""
 
-    def objective(logits: Tensor, images: Tensor, targets: Tensor) -> Tensor:
-        return distillation_loss(logits, teacher(images), targets, how)
+    teacher: Callable[[Tensor], Tensor]
+    how: Distillation
 
-    return objective
+    def __call__(self, logits: Tensor, images: Tensor, targets: Tensor) -> Tensor:
+        """Asks the teacher."""
+        return self.against(logits, self.teacher(images), targets)
+
+    def against(self, logits: Tensor, teacher_logits: Tensor, targets: Tensor) -> Tensor:
+        """With what the teacher has said already."""
+        return distillation_loss(logits, teacher_logits, targets, self.how)

@@ -30,7 +30,7 @@ from tleg_cli.training.identity import identity
 from tleg_cli.training.in_place import InPlace
 from tleg_cli.training.job import Data, Job, Observer, open_data
 from tleg_cli.training.loop import train
-from tleg_cli.training.losses import distill_from, label_loss
+from tleg_cli.training.losses import Distilled, label_loss
 from tleg_cli.training.optim import budget_of
 from tleg_cli.training.provenance import provenance, scores_of
 from tleg_cli.training.records import Summary
@@ -74,7 +74,7 @@ def train_aux(
             teacher = teacher_for(data, begin if original is None else in_order(original, metadata))
             for note in teacher.notes if teacher else ():
                 observer.say(note)
-            job = _job(task, data, teacher, evaluate_first=start is not None)
+            job = _job(task, data, teacher, observer, evaluate_first=start is not None)
             if teacher:
                 job = _scored_against(teacher, job, data, run, observer)
             state = train(network, job, run, observer)
@@ -91,18 +91,29 @@ def train_aux(
             )
 
 
-def _job(task: Task, data: Data, teacher: LoadedTeacher | None, *, evaluate_first: bool) -> Job:
+def _job(task: Task, data: Data, teacher: LoadedTeacher | None, observer: Observer, *, evaluate_first: bool) -> Job:
     """Stage 1 on this data. evaluate_first: also score the network before it is trained."""
     recipe = task.config.aux
     job = data.job(
-        distill_from(teacher.logits, recipe.distillation) if teacher else label_loss,
+        Distilled(teacher.logits, recipe.distillation) if teacher else label_loss,
         recipe,
         evaluate_first=evaluate_first,
         draw=task.draw,
         patience=recipe.patience,
         stages=task.backbone.stages,
     )
-    return replace(job, in_place=_in_place(task, job, data.world), teacher=teacher.network if teacher else None)
+    job = taught_by(job, teacher, task.config, data.world, observer)
+    return replace(job, in_place=_in_place(task, job, data.world))
+
+
+def taught_by(job: Job, teacher: LoadedTeacher | None, config: Config, world: World, observer: Observer) -> Job:
+    """The job with this teacher, which is asked ahead on a GPU if the config wants that."""
+    if teacher is None:
+        return job
+    ahead = config.teacher.ahead
+    if ahead and world.device.type != "cuda":
+        observer.say("note: teacher.ahead changes nothing on a processor, which computes one thing after the other")
+    return replace(job, teacher=teacher.network, teach_ahead=ahead and world.device.type == "cuda")
 
 
 def _in_place(task: Task, job: Job, world: World) -> InPlace | None:
