@@ -13,7 +13,7 @@ from tleg_cli.plan.survey import Survey
 
 DEPTHS = "3,6,12"
 _STEPS = {"cpu": 600, "cuda": 6_000}  # of a network
-_RATE, _DECAY = "2.0e-3", 0.75
+_RATE = "2.0e-3"
 _q = json.dumps  # a JSON string is a YAML string, whatever a name contains
 
 
@@ -81,8 +81,8 @@ def _training_lines(learngene: Learngene, found: Survey, chosen: Choice) -> list
         "  fresh_head: true # of your classes",
         f"  epochs: {epochs}",
         f"  batch_size: {chosen.batch}",
-        f"  lr: {_RATE} # of the head",
-        f"  layer_decay: {_DECAY} # and {_DECAY} times that for every layer below: the first blocks change least",
+        f"  lr: {_RATE} # try twice and half of it",
+        "  layer_decay: null # 0.75: every layer below has 0.75 times the rate of the one above",
         "  warmup_epochs: 1",
         f"  precision: {precision}",
     ]
