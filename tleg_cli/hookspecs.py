@@ -134,7 +134,7 @@ class Hooks:
 
     @hookspec
     def tleg_bases(self) -> Iterable[Basis]:
-        """Bases to register by name, in addition to linear, constant, polynomial:N, piecewise:N and hat:N."""
+        """Bases to register by name, in addition to linear, constant, polynomial:N, piecewise:N, hat:N and cosine:N."""
         raise NotImplementedError
 
     @hookspec

@@ -30,7 +30,7 @@ BUILT_IN = tuple(
 )  # strings: no import here
 LIMIT = "TLEG_LOAD_PLUGINS"  # comma-separated names of entry points to load; empty: none; unset: all
 RESERVED = {  # tleg's own names, which no plugin may define
-    "tleg_bases": ("constant", "linear", "polynomial", "piecewise", "hat"),
+    "tleg_bases": ("constant", "linear", "polynomial", "piecewise", "hat", "cosine"),
     "tleg_sources": ("digits", "mnist5k", "synthetic", "torch", "hfds", "holdout", "first"),
 }
 BROKEN = (Exception, SystemExit)  # what a third party's code may raise

@@ -18,6 +18,8 @@ NAMES = [
     "piecewise:3",
     "hat:2",
     "hat:5",
+    "cosine:1",
+    "cosine:4",
 ]
 WEIGHTS_OF_BLOCKS = [name for name in NAMES if name.startswith(("constant", "piecewise"))]
 depths = st.integers(1, 40)
@@ -97,6 +99,16 @@ def test_hats_reproduce_a_straight_line(knots, depth):
     assert torch.allclose(get_basis(f"hat:{knots}").matrix(depth) @ at_knots, positions(depth))
 
 
+@given(depth=depths)
+def test_cosines_are_the_lowest_frequencies(depth):
+    """Whatever of them a matrix of blocks holds, cosine:N holds too: a combination of cos(pi k l / L), k < N."""
+    matrix = get_basis("cosine:4").matrix(depth)
+    waves = torch.stack([torch.cos(torch.pi * frequency * positions(depth)) for frequency in range(4)], 1)
+    coefficients = torch.tensor([2.0, -1.0, 0.5, 3.0], dtype=torch.float64)
+    same = torch.cat([coefficients.sum()[None], coefficients[1:]])  # theta_0 is the first block
+    assert torch.allclose(matrix @ same, waves @ coefficients)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -104,6 +116,7 @@ def test_hats_reproduce_a_straight_line(knots, depth):
         ("", ["unknown"]),
         ("linear:2", ["'linear:2' is unknown"]),
         ("polynomial:0", ["degree", "from 1 to 64"]),
+        ("cosine:0", ["cosines", "from 1 to 64"]),
         ("hat:1", ["knots", "from 2 to 64"]),
         ("piecewise:99999999999", ["pieces", "64"]),
         ("piecewise:-1", ["whole number"]),

@@ -11,7 +11,7 @@ from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.expansion import POSITIONS, PUBLISHED, Expansion, positions_at
 
 ENDS = ("attn.qkv.weight", "attn.qkv.bias")  # the fixture's stand-in for a branch's last layer
-BASES = ("linear", "constant", "polynomial:2", "piecewise:3", "hat:3", "hat:6")
+BASES = ("linear", "constant", "polynomial:2", "piecewise:3", "hat:3", "hat:6", "cosine:4")
 
 
 @pytest.mark.parametrize("step", ["none", "scaled", "0.5", "1", "2"])

@@ -10,7 +10,7 @@ from tleg_cli.learngene.basis import get_basis
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.fit import block_counts, fit
 
-BASES = ["constant", "linear", "polynomial:2", "piecewise:3", "hat:3"]
+BASES = ["constant", "linear", "polynomial:2", "piecewise:3", "hat:3", "cosine:3"]
 
 
 @pytest.mark.parametrize("basis", BASES)

@@ -12,7 +12,7 @@ from tleg_cli.models.aux_net import too_shallow
 from tleg_cli.models.build import build_model
 from tleg_cli.models.descendant import expanded_model
 
-BASES = ["constant", "linear", "polynomial:2", "piecewise:3", "hat:3"]
+BASES = ["constant", "linear", "polynomial:2", "piecewise:3", "hat:3", "cosine:3"]
 
 
 @pytest.mark.parametrize("depth", [(1,), (2,), (4,), (12,)], ids=str)

@@ -107,7 +107,7 @@ def test_tleg_backbones(publish, metadata_of):
 
 def test_tleg_bases(publish, metadata_of, tmp_path):
     publish(example("tleg_bases"), "mine")
-    basis = get_basis("cosine", plugin_manager.bases())
+    basis = get_basis("half_wave", plugin_manager.bases())
     gene = new_aux_net(plugin_manager.get_backbone("vit"), basis, metadata_of((4,))).learngene()
     write_learngene(gene, tmp_path / "gene.pt")
     read = read_learngene(tmp_path / "gene.pt", plugin_manager.bases())

@@ -35,7 +35,7 @@ def backbones(incomplete: str) -> list[str]:
 
 def bases(incomplete: str) -> list[str]:
     """tleg's bases; those with a number are shown with one."""
-    return ["linear", "constant", "piecewise:3", "polynomial:2", "hat:3"]
+    return ["linear", "constant", "piecewise:3", "polynomial:2", "hat:3", "cosine:3"]
 
 
 def devices(incomplete: str) -> list[tuple[str, str]]:

@@ -15,7 +15,9 @@ def fit(
     basis: Annotated[
         str,
         typer.Option(
-            "--basis", autocompletion=complete.bases, help="linear, constant, piecewise:3 (SWS), polynomial:2, hat:3."
+            "--basis",
+            autocompletion=complete.bases,
+            help="linear, constant, piecewise:3 (SWS), polynomial:2, hat:3, cosine:3.",
         ),
     ] = "linear",
     backbone: o.BackboneName = None,

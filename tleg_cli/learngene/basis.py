@@ -5,6 +5,7 @@ A basis is a matrix for every depth and nothing else. `linear` is TLEG; the othe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,14 @@ def _hats(knots: int) -> At:
     return lambda at: (1 - (at[:, None] * (knots - 1) - torch.arange(knots, dtype=torch.float64)).abs()).clamp(min=0)
 
 
+def _cosines(count: int) -> At:
+    """1 and cos(pi k t) - 1 for k below `count`: the curves of the first cosines over the depth, with theta_0 as the first block (FRONT
+    keeps the lowest frequencies of a trained network's DCT over depth, arXiv 2603.07523)."""
+    return lambda at: torch.stack(
+        [torch.ones_like(at), *((at * (math.pi * k)).cos() - 1 for k in range(1, count))], dim=1
+    )
+
+
 def _basis(name: str, rank: int, at: At, directions: tuple[bool, ...]) -> Basis:
     return Basis(name, rank, lambda depth: at(positions(depth)), directions, at)
 
@@ -62,6 +71,7 @@ _SIZED: dict[str, tuple[int, int, str, Callable[[int], At]]] = {
     "polynomial": (2, 1, "degree", _powers),
     "piecewise": (3, 1, "pieces", _pieces),
     "hat": (3, 2, "knots", _hats),
+    "cosine": (3, 1, "cosines", _cosines),
 }
 MAX_SIZE = 64
 RANKED = "ranked"
@@ -96,7 +106,7 @@ def basis_names() -> list[str]:
 
 
 def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
-    """The basis called `name`: `linear`, `constant`, `polynomial:2`, `piecewise:3`, `hat:3`, `ranked:2-0-1`, or one of `more`.
+    """The basis called `name`: `linear`, `constant`, `polynomial:2`, `piecewise:3`, `hat:3`, `cosine:3`, `ranked:2-0-1`, or one of `more`.
 
     Raises ConfigError for an unknown name.
     """
@@ -120,5 +130,5 @@ def get_basis(name: str, more: Iterable[Basis] = ()) -> Basis:
     if not smallest <= size <= MAX_SIZE:
         raise ConfigError(f"basis {name!r}: {counts} must be from {smallest} to {MAX_SIZE}")
     rank = size + 1 if kind == "polynomial" else size
-    directions = (False,) + (kind == "polynomial",) * (rank - 1)
+    directions = (False,) + (kind in ("polynomial", "cosine"),) * (rank - 1)
     return _basis(f"{kind}:{size}", rank, build(size), directions)
