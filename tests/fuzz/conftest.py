@@ -27,3 +27,9 @@ def gene(folder: Path):
     metadata = Metadata("vit", config.backbone.options, (3,), 10, data.input)
     net = new_aux_net(plugin_manager.get_backbone("vit"), plugin_manager.get_basis("linear"), metadata)
     return replace(net.learngene(), metadata=metadata)
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest, folder: Path, gene):
+    """What the module's TARGETS has of this name."""
+    return request.module.TARGETS[request.param](folder, gene)

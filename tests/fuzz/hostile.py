@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,13 @@ from tleg_cli.errors import TlegError
 
 A_FEW = 10  # for each target, in every run of the tests
 MANY = int(os.environ.get("TLEG_FUZZ", "400"))  # in the slow ones; TLEG_FUZZ=100000 for a long run
+A_FEW_AND_MANY = pytest.mark.parametrize(
+    "examples",
+    [
+        pytest.param(A_FEW, id="a few"),
+        pytest.param(MANY, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(100_000 if MANY > 1000 else 300)]),
+    ],
+)
 MARKER = Path("/tmp") / f"tleg-fuzz-was-run-{os.getpid()}"  # a payload that is executed makes this folder
 
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import strategies as st
 
 from tests.data.conftest import picture, prepare, write_folder
-from tests.fuzz.hostile import A_FEW, MANY, Target, damaged, feed, plain, written
+from tests.fuzz.hostile import A_FEW_AND_MANY, MANY, Target, damaged, feed, plain, written
 from tests.fuzz.mutate import as_json, mutated
 from tleg_cli.data.ffcv.file import read_beton
 from tleg_cli.data.ffcv.sidecar import read_sidecar
@@ -22,11 +22,6 @@ from tleg_cli.data.read_image import read_rgb
 from tleg_cli.files import file_hash
 from tleg_cli.inspect.verify_run import verify_run
 from tleg_cli.training.checkpoint import Checkpoint, newest_checkpoint, save_checkpoint
-
-
-@pytest.fixture
-def target(request: pytest.FixtureRequest, folder: Path, gene: Any) -> Target:
-    return TARGETS[request.param](folder, gene)
 
 
 def checkpoint(folder: Path, gene: Any) -> Target:
@@ -121,16 +116,10 @@ TARGETS: dict[str, Callable[[Path, Any], Target]] = {
 }
 
 
+@A_FEW_AND_MANY
 @pytest.mark.parametrize("target", sorted(TARGETS), indirect=True)
-def test_a_few_damaged_files(target):
-    feed(*target, A_FEW)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(100_000 if MANY > 1000 else 300)
-@pytest.mark.parametrize("target", sorted(TARGETS), indirect=True)
-def test_many_damaged_files(target):
-    feed(*target, MANY)
+def test_damaged_files(target, examples):
+    feed(*target, examples)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from tests.fuzz.hostile import A_FEW, MANY, Target, damaged, feed, written
+from tests.fuzz.hostile import A_FEW_AND_MANY, Target, damaged, feed, written
 from tests.fuzz.mutate import mutated
 from tleg_cli.models.descendant import descendant_card
 from tleg_cli.models.onnx_network import metadata_values, open_onnx
@@ -111,18 +111,7 @@ TARGETS: dict[str, Callable[[Path, Any], Target]] = {
 }
 
 
-@pytest.fixture
-def target(request: pytest.FixtureRequest, folder: Path, gene: Any) -> Target:
-    return TARGETS[request.param](folder, gene)
-
-
+@A_FEW_AND_MANY
 @pytest.mark.parametrize("target", sorted(TARGETS), indirect=True)
-def test_a_few_hostile_files(target):
-    feed(*target, A_FEW)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(100_000 if MANY > 1000 else 300)
-@pytest.mark.parametrize("target", sorted(TARGETS), indirect=True)
-def test_many_hostile_files(target):
-    feed(*target, MANY)
+def test_hostile_files(target, examples):
+    feed(*target, examples)

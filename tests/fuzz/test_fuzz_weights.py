@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from tests.fuzz.hostile import A_FEW, MANY, Target, damaged, feed, plain, safetensors_files, torch_files, written
+from tests.fuzz.hostile import A_FEW_AND_MANY, Target, damaged, feed, plain, safetensors_files, torch_files, written
 from tests.learngene.test_reference import reference_weights, save
 from tleg_cli import plugin_manager
 from tleg_cli.learngene.file import read_learngene, write_learngene
@@ -43,11 +43,6 @@ def read_all(path: Path) -> None:
         except TlegError as error:
             refused.append(error)
             assert "Traceback" not in str(error)
-
-
-@pytest.fixture
-def target(request: pytest.FixtureRequest, folder: Path, gene: Any) -> Target:
-    return TARGETS[request.param](folder, gene)
 
 
 def torch_learngene(folder: Path, gene: Any) -> Target:
@@ -110,13 +105,7 @@ TARGETS: dict[str, Callable[[Path, Any], Target]] = {
 }
 
 
+@A_FEW_AND_MANY
 @pytest.mark.parametrize("target", sorted(TARGETS), indirect=True)
-def test_a_few_hostile_files(target):
-    feed(*target, A_FEW)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(100_000 if MANY > 1000 else 300)
-@pytest.mark.parametrize("target", sorted(TARGETS), indirect=True)
-def test_many_hostile_files(target):
-    feed(*target, MANY)
+def test_hostile_files(target, examples):
+    feed(*target, examples)
