@@ -22,7 +22,7 @@ def table(file: Path) -> str:
     if "factor" in rows[0]:
         return trials_markdown([Trial(**row) for row in rows])
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    depths = sorted({row["depth"] for row in rows}, key=int)
+    depths = sorted({row["depth"] for row in rows}, key=lambda depth: [int(blocks) for blocks in depth.split(":")])
     return lab_markdown(lines_of(rows, methods, depths), depths)
 
 

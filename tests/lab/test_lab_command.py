@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from tleg_cli.cli import app
 from tleg_cli.lab.protocol import load_protocol, protocol_names
+from tleg_cli.learngene.depths import format_depth
 
 RUN = CliRunner()
 METHODS = """
@@ -182,8 +183,9 @@ def test_the_list_the_costs_and_the_commands(protocol, tmp_path):
 @pytest.mark.parametrize("name", protocol_names())
 def test_every_shipped_protocol_can_be_counted_without_its_data(name):
     """Images that aren't there are counted as the protocol says; nothing is downloaded."""
+    depth = format_depth(load_protocol(name).family[0])
     done = RUN.invoke(
-        app, ["lab", name, "--dry-run", "--seeds", "0", "--only", "method=tleg", "--only", "depth=3", "--json"]
+        app, ["lab", name, "--dry-run", "--seeds", "0", "--only", "method=tleg", "--only", f"depth={depth}", "--json"]
     )
     assert done.exit_code == 0, done.exception
     budget, images = json.loads(done.stdout)["budget"], load_protocol(name).images or 1297

@@ -21,7 +21,7 @@ from tleg_cli.models.branches import rule_for
 from tleg_cli.models.build import build_model
 from tleg_cli.models.descendant import expanded_model, full_depth
 from tleg_cli.models.importance import passes, rank_blocks
-from tleg_cli.training.train_aux import teaches_itself
+from tleg_cli.training.teaching import teaches_itself
 
 OPTIONS = {"img_size": 8, "patch_size": 4, "embed_dim": 16, "num_heads": 2}
 

@@ -22,7 +22,8 @@ from tleg_cli.training.loop import train
 from tleg_cli.training.losses import Distilled, label_loss
 from tleg_cli.training.records import Summary
 from tleg_cli.training.run import open_run
-from tleg_cli.training.train_aux import RESULT, teacher_for, teacher_identity
+from tleg_cli.training.teaching import teacher_for, teacher_identity
+from tleg_cli.training.train_aux import RESULT
 
 
 def train_mixture(

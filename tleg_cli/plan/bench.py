@@ -29,7 +29,7 @@ from tleg_cli.training.optim import make_optimizer
 from tleg_cli.training.state import State, new_state
 from tleg_cli.training.step import batches_for_steps, end_step, take_step
 from tleg_cli.training.task import Task, check_image_size, resolve
-from tleg_cli.training.train_aux import taught_by
+from tleg_cli.training.teaching import taught_by
 
 PLAIN = "plain timm step"
 AUX_ALONE = "aux step, no teacher"
