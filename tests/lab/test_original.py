@@ -15,6 +15,7 @@ from tleg_cli.lab.run_cell import run_cell
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.models.importance import RANKING_BATCHES
+from tleg_cli.report.lab_page import lab_page
 
 CUT = ["every-nth", "most-important", "adopt", "adopt-ranked"]
 BASES = plugin_manager.bases()
@@ -37,6 +38,13 @@ def test_the_family_costs_the_budget_and_the_original_nothing(protocol, method):
     else:
         assert original is not None
         assert (original.block_images, original.steps) == (0, 40 * 260 // (64 * 4))
+
+
+def test_table_and_page_say_that_it_was_free(protocol):
+    study, _ = cells_of(protocol(["adopt"], budget=80, original=40))
+    words = "80 block-epochs for all depths together; a network of 40 block-epochs is there already"
+    assert study.protocol.compute == words
+    assert words in lab_page(study, "mine", [], [])
 
 
 def test_all_methods_that_cut_it_share_one_original_whatever_their_rates(protocol):

@@ -252,7 +252,7 @@ def _report(study: "Study", folder: "LabFolder", protocol: str, *, as_json: bool
     }
     folder.write_results(rows, tables)
     if not as_json:
-        print_lab(lines, depths, f"{protocol}: {study.protocol.budget:g} block-epochs for all depths together")
+        print_lab(lines, depths, f"{protocol}: {study.protocol.compute}")
         if latency is not None:
             print_latency(latency)
     return {

@@ -54,6 +54,12 @@ class Protocol(Section):
         return self
 
     @property
+    def compute(self) -> str:
+        """What a method may spend, in words."""
+        free = f"; a network of {self.original:g} block-epochs is there already" if self.original else ""
+        return f"{self.budget:g} block-epochs for all depths together{free}"
+
+    @property
     def family(self) -> list[Depth]:
         """The depths, shallowest first."""
         return sorted(parse_depths(self.depths), key=lambda depth: (sum(depth), depth))

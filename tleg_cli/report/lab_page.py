@@ -33,7 +33,7 @@ def lab_page(
     document = {
         "name": name,
         "facts": [
-            f"{study.protocol.budget:g} block-epochs for all depths together",
+            study.protocol.compute,
             f"depths {study.protocol.depths}",
             f"seeds {', '.join(map(str, sorted({row['seed'] for row in rows})))}",
             f"{study.images:,} training images",
