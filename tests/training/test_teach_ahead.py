@@ -8,6 +8,7 @@ import torch
 
 from tests.tiny import ALONE, Onlooker, tiny_config
 from tests.training.test_resume import EVERYTHING, same, stop_at
+from tleg_cli.augment.cpu import compiled
 from tleg_cli.data.batches import Batch
 from tleg_cli.data.copy_ahead import Parts, copied_ahead, one_ahead
 from tleg_cli.errors import Preempted
@@ -47,8 +48,9 @@ def ahead(monkeypatch) -> list[str]:
     [EVERYTHING, (*EVERYTHING, "aux.accumulation=2", "aux.batch_size=128"), (*EVERYTHING, *ANY_DEPTH)],
     ids=["everything", "accumulation", "any depth, in place"],
 )
-def test_the_weights_are_the_same_and_the_teacher_is_a_batch_ahead(tmp_path, teacher, request, settings):
+def test_the_weights_are_the_same_and_the_teacher_is_a_batch_ahead(tmp_path, teacher, monkeypatch, request, settings):
     config = tiny_config(*settings, teacher=teacher)
+    monkeypatch.setattr(compiled, "usable", lambda images: False)  # a GPU's augmentation
     train_aux.train_aux(config, tmp_path / "in-turn", ALONE, Onlooker())
     done = request.getfixturevalue("ahead")
     train_aux.train_aux(config, tmp_path / "ahead", ALONE, Onlooker())
