@@ -5,9 +5,9 @@ import pytest
 from tests.lab.test_break_even import ALONE, DEPTHS, family
 from tests.lab.test_results import rows_of
 from tleg_cli.lab.latency import Latency
-from tleg_cli.lab.plan import make_study
 from tleg_cli.lab.protocol import Protocol
 from tleg_cli.lab.results import lines_of
+from tleg_cli.lab.study import make_study
 from tleg_cli.report.lab_page import lab_page, verdict
 
 PROTOCOL = Protocol(preset="digits", depths="3,6", seeds=(0, 1, 2), budget=36, methods=("distilled", "tleg"))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tleg_cli.lab.folder import LabFolder, Row
-    from tleg_cli.lab.plan import Cell, Study
     from tleg_cli.lab.run import Told
+    from tleg_cli.lab.study import Cell, Study
 
 
 Protocol = Annotated[

@@ -11,8 +11,9 @@ from tleg_cli.data.ffcv.sidecar import read_pair
 from tleg_cli.data.open import is_beton_folder
 from tleg_cli.data.open_source import TIMM_SCHEMES, open_source
 from tleg_cli.errors import ConfigError, DataError, did_you_mean
-from tleg_cli.lab.plan import Cell, Study, make_cells, make_study
+from tleg_cli.lab.plan import make_cells
 from tleg_cli.lab.protocol import load_protocol
+from tleg_cli.lab.study import Cell, Study, make_study
 from tleg_cli.learngene.depths import Depth, format_depth
 
 _MOST_SEEDS = 1000

@@ -12,17 +12,16 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
-from tleg_cli import __version__
 from tleg_cli.errors import ConfigError, FileFormatError, TlegError
 from tleg_cli.files import write_text
 from tleg_cli.lab.latency import Latency
-from tleg_cli.lab.made_by import differences, facts
-from tleg_cli.lab.plan import ORIGINAL, Cell, Study, make_cells
+from tleg_cli.lab.plan import ORIGINAL, make_cells
+from tleg_cli.lab.record import changes, is_allowed, record_of
+from tleg_cli.lab.study import Cell, Study
 from tleg_cli.models.descendant import descendant_folder
 
-FORMAT = 1  # of the folder
 RECORD = "protocol.json"  # of what is compared
 RESULT = "result.json"  # of a cell
 _FIXED = (
@@ -158,7 +157,7 @@ class LabFolder:
 
         Methods and seeds may be added later: every one has results of its own. Raises ConfigError with every other difference.
         """
-        now = json.loads(json.dumps(_record(study)))
+        now = json.loads(json.dumps(record_of(study)))
         file = self.path / RECORD
         with self.alone("protocol"):
             try:
@@ -168,8 +167,10 @@ class LabFolder:
                 before, methods = now, now["methods"]
             except (OSError, ValueError, TypeError, KeyError) as error:
                 raise FileFormatError(f"{file} can't be read ({error!r}); choose another --out") from None
-            changed = _changes(before, now, study)
-            refused = {key: line for key, line in changed.items() if not _names(allowed, key) or key.startswith(_FIXED)}
+            changed = changes(before, now, study)
+            refused = {
+                key: line for key, line in changed.items() if not is_allowed(key, allowed) or key.startswith(_FIXED)
+            }
             if refused:
                 raise ConfigError(self._refusal(refused))
             if changed:
@@ -214,49 +215,3 @@ def _read_row(file: Path) -> Row:
     if not isinstance(row, dict) or row.get("status") not in ("done", "failed"):
         raise FileFormatError(f"{file} is not a result of tleg lab; delete it to run this cell again")
     return cast(Row, row)
-
-
-def _record(study: Study) -> dict[str, Any]:
-    """What decides the results, without what may be added later."""
-    protocol = study.protocol.model_dump(mode="json", exclude={"seeds", "methods", "recipes", "images", "converged"})
-    recipes = study.protocol.recipes
-    return {
-        "format": FORMAT,
-        "tleg": __version__,
-        "protocol": {**protocol, "depths": [list(depth) for depth in study.depths]},
-        "config": study.config.model_dump(mode="json", exclude={"seed": True, "data": {"workers"}}),
-        "images": study.images,
-        "methods": {
-            method.name: {
-                **facts(method),
-                "recipe": recipes[method.name].model_dump() if method.name in recipes else {},
-            }
-            for method in study.methods
-        },
-    }
-
-
-def _changes(before: dict[str, Any], now: dict[str, Any], study: Study) -> dict[str, str]:
-    """Dotted key -> what differs, of all that decides results. A config key that was added later counts with its default."""
-    chosen = study.config.model_dump(mode="json", exclude_defaults=True)
-    old = {**before, "config": _with_defaults(before.get("config", {}), now["config"], chosen)}
-    both = set(before["methods"]) & set(now["methods"])
-    left_out = {"tleg": None, "methods": None}
-    found = differences({**old, **left_out}, {**now, **left_out})
-    for name in sorted(both):
-        found |= differences(before["methods"][name], now["methods"][name], f"methods.{name}")
-    return found
-
-
-def _with_defaults(before: dict[str, Any], now: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    filled = dict(before)
-    for key, value in now.items():
-        if isinstance(value, dict) and isinstance(before.get(key), dict):
-            filled[key] = _with_defaults(before[key], value, chosen.get(key, {}))
-        elif key not in before and key not in chosen:
-            filled[key] = value
-    return filled
-
-
-def _names(allowed: Sequence[str], key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in allowed)

@@ -10,7 +10,7 @@ from tleg_cli import plugin_manager
 from tleg_cli.data.open import describe
 from tleg_cli.deploy.engines import Setup, processor_threads, timed_pass
 from tleg_cli.deploy.measure_latency import time_in_turns
-from tleg_cli.lab.plan import Study
+from tleg_cli.lab.study import Study
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.models.build import build_model, timm_call
 from tleg_cli.models.model_file import ModelCard

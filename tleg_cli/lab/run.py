@@ -17,9 +17,10 @@ import torch
 
 from tleg_cli.errors import Preempted, TlegError, one_line
 from tleg_cli.lab.folder import LabFolder, Row
-from tleg_cli.lab.plan import Cell, Study, make_cells, make_study
+from tleg_cli.lab.plan import make_cells
 from tleg_cli.lab.protocol import Protocol
 from tleg_cli.lab.run_cell import run_cell
+from tleg_cli.lab.study import Cell, Study, make_study
 from tleg_cli.launch.stop_signals import StopRequested, catch_stop_signals
 from tleg_cli.learngene.depths import Depth
 from tleg_cli.training.distributed import World

@@ -22,7 +22,7 @@ from tleg_cli.errors import PluginError, Preempted, TlegError, one_line
 from tleg_cli.files import file_hash
 from tleg_cli.lab.folder import LabFolder, Row
 from tleg_cli.lab.mixture import train_mixture
-from tleg_cli.lab.plan import Cell, Study, Training
+from tleg_cli.lab.study import Cell, Study, Training
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.learngene.expansion import PUBLISHED
 from tleg_cli.learngene.file import read_learngene

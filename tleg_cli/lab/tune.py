@@ -15,9 +15,10 @@ from tleg_cli.data.open_source import open_source
 from tleg_cli.files import write_text
 from tleg_cli.initialiser import Initialiser
 from tleg_cli.lab.folder import LabFolder, Row
-from tleg_cli.lab.plan import Study, make_cells, make_study
+from tleg_cli.lab.plan import make_cells
 from tleg_cli.lab.protocol import MethodRecipe, Protocol
 from tleg_cli.lab.run import Told, run_cells
+from tleg_cli.lab.study import Study, make_study
 from tleg_cli.learngene.depths import Depth
 
 FACTORS = (0.5, 1.0, 2.0)  # times the protocol's own rates

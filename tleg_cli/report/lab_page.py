@@ -8,8 +8,8 @@ from typing import Any
 from tleg_cli.lab.break_even import BASELINE, BreakEven, Curve, break_evens, curve_of
 from tleg_cli.lab.folder import Row
 from tleg_cli.lab.latency import QUIET, Latency
-from tleg_cli.lab.plan import Study
 from tleg_cli.lab.results import Line
+from tleg_cli.lab.study import Study
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.report.output import shown
 from tleg_cli.report.page_shapes import WIDE, Point, path

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tleg_cli.lab.latency import QUIET, Latency
-from tleg_cli.lab.plan import Cell
 from tleg_cli.lab.results import Line, Mean
+from tleg_cli.lab.study import Cell
 from tleg_cli.lab.tune import Trial, best_of
 from tleg_cli.learngene.depths import format_depth
 from tleg_cli.report.output import print_line, print_table

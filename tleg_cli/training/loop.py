@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 
 import torch
 from torch import Tensor, nn
@@ -13,28 +13,23 @@ from torch import Tensor, nn
 from tleg_cli.config_file import read_yaml
 from tleg_cli.data.batches import Batch
 from tleg_cli.data.copy_ahead import Parts
-from tleg_cli.errors import ConfigError, Preempted
-from tleg_cli.launch.heartbeat import report_activity
-from tleg_cli.learngene.depths import format_depth
-from tleg_cli.models.aux_net import AtDepth
+from tleg_cli.errors import ConfigError
 from tleg_cli.training.compiled import compile_networks
-from tleg_cli.training.evaluate import Scores, evaluate
+from tleg_cli.training.epoch_end import Ask, finish_epoch, preempted
 from tleg_cli.training.gradient_checkpointing import checkpoint_blocks
 from tleg_cli.training.job import Job, Observer
 from tleg_cli.training.late_checks import LateChecks
 from tleg_cli.training.memory_errors import refuse_lack_of_memory
 from tleg_cli.training.on_nan import answer_late, handle_bad_step
 from tleg_cli.training.optim import budget_of, make_schedule, recipe_warnings
-from tleg_cli.training.records import EpochRecord, StepRecord, epochs_without_gain
+from tleg_cli.training.records import StepRecord, epochs_without_gain
 from tleg_cli.training.run import Run
 from tleg_cli.training.run_folder import append_step
 from tleg_cli.training.saving import Training, mean_over_ranks, resume, save
-from tleg_cli.training.signals import Interval, Requests, stop_requests
+from tleg_cli.training.signals import Interval, stop_requests
 from tleg_cli.training.state import State, new_state
 from tleg_cli.training.step import StepResult, batches_for_steps, end_step, take_step
 from tleg_cli.training.tracking import load_trackers, tracked
-
-Ask = Callable[[bool], Requests]
 
 
 def train(network: nn.Module, job: Job, run: Run, observer: Observer) -> State:
@@ -85,7 +80,7 @@ def _train(training: Training, set_rate: Callable[[int], float], ask: Ask) -> No
     """Epoch after epoch. Asked to stop, it does so after this step, or this batch of scoring."""
     state, budget = training.state, training.budget
     if _epoch_is_open(training):
-        _finish_epoch(training, ask)
+        finish_epoch(training, ask)
     while state.step < budget.steps and not _is_flat(training):
         for loss, lr in _steps_of_epoch(training, set_rate):
             training.observer.step(state.step, loss if training.late.loss is None else training.late.loss, lr)
@@ -96,10 +91,10 @@ def _train(training: Training, set_rate: Callable[[int], float], ask: Ask) -> No
                 answer_late(training, all_of_them=True)
                 save(training)
             if requests.stop:
-                raise _preempted(training)
-        _finish_epoch(training, ask)
+                raise preempted(training)
+        finish_epoch(training, ask)
         if state.step < budget.steps and ask(False).stop:
-            raise _preempted(training)
+            raise preempted(training)
 
 
 def _is_flat(training: Training) -> bool:
@@ -121,12 +116,6 @@ def _log_step(training: Training, loss: Tensor, lr: float) -> None:
         training.step_records.append(record)
         append_step(training.run.folder, record)
         training.track(record)
-
-
-def _preempted(training: Training) -> Preempted:
-    return Preempted(
-        f"stopped at step {training.state.step} of {training.budget.steps}; the same command carries on from there"
-    )
 
 
 def _at_epochs_end(training: Training) -> bool:
@@ -200,72 +189,3 @@ def _count_late(training: Training, step: int, result: StepResult, lr: float) ->
     state.step += 1
     training.late.add(step, lr, result)
     answer_late(training)
-
-
-def _finish_epoch(training: Training, ask: Ask) -> None:
-    """Scores, one record, one checkpoint. Asked to stop meanwhile, it leaves the scores to the next start."""
-    answer_late(training, all_of_them=True)
-    state, budget, world = training.state, training.budget, training.run.world
-    record: EpochRecord = {"epoch": -(-state.step // budget.steps_per_epoch), "step": state.step}
-    if state.step:
-        if state.epoch_steps:
-            record["loss"] = mean_over_ranks(state.epoch_loss, world) / state.epoch_steps
-        if state.skipped:
-            record["skipped_so_far"] = state.skipped
-        record["lr"] = max(group["lr"] for group in state.optimizer.param_groups)
-        images = budget.global_batch * (state.step - (record["epoch"] - 1) * budget.steps_per_epoch)
-        record["images_per_second"] = images / max(state.epoch_seconds, 1e-9)
-        record["data_wait"] = state.epoch_wait / max(state.epoch_seconds, 1e-9)
-    began = time.perf_counter()
-    try:
-        scores = _score(training, state.network, ask)
-        record |= {"top1": scores.top1, "top5": scores.top5, "val_loss": scores.loss}
-        if state.ema is not None:
-            scores = _score(training, state.ema.module, ask)
-            record |= {"ema_top1": scores.top1, "ema_top5": scores.top5, "ema_val_loss": scores.loss}
-        if training.job.draw is not None:
-            record["top1_at"] = {
-                format_depth(depth): _score(training, AtDepth(state.network, depth), ask).top1
-                for depth in training.job.draw.scored
-            }
-    except _StopWhileScoring:
-        save(training)
-        raise _preempted(training) from None
-    record["seconds"] = state.epoch_seconds + time.perf_counter() - began
-    state.history.append(record)
-    state.epoch_loss = state.epoch_seconds = state.epoch_wait = 0.0
-    state.epoch_steps = 0
-    save(training)
-    training.track(record)
-    training.observer.epoch(record)
-
-
-class _StopWhileScoring(Exception):
-    """A request to stop that came while scoring."""
-
-
-def _score(training: Training, model: nn.Module, ask: Ask) -> Scores:
-    """Of the model on the complete validation split. Raises _StopWhileScoring on every rank alike."""
-    job, world = training.job, training.run.world
-    report_activity("scoring")
-    on_each_rank = -(-(job.val.samples // world.size) // job.recipe.batch_size)  # some ranks may have a batch more
-
-    def interruptible(batches: Iterator[Batch]) -> Iterator[Batch]:
-        for number, batch in enumerate(batches):
-            training.observer.scoring(number, job.val.batches)
-            yield batch
-            report_activity("scoring")
-            if number < on_each_rank and ask(False).stop:
-                raise _StopWhileScoring
-
-    eager = torch.compiler.set_stance("force_eager") if training.compiled else nullcontext()
-    with closing(job.val.epoch(0)) as batches, eager:
-        return evaluate(
-            model,
-            interruptible(batches),
-            world,
-            mean=job.mean,
-            std=job.std,
-            precision=job.recipe.precision,
-            expected=job.val.samples,
-        )
