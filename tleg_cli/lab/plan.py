@@ -59,12 +59,14 @@ def make_cells(study: Study, methods: Sequence[str], depths: Sequence[Depth], se
 
 
 def _share(study: Study, method: Initialiser, recipe: MethodRecipe) -> float:
-    """Of the budget, for the source. Raises ConfigError if it costs nothing and the recipe gives it a share."""
+    """Of the budget, for the source. Raises ConfigError if it is there already and the recipe has something for it."""
     if not method.has_source:
         return 0.0
     if _is_there(study, method) and not method.then:
-        if recipe.share is not None:
-            raise ConfigError("its source is the protocol's original, which costs nothing; leave out recipe.share")
+        if given := [key for key in ("share", "source") if getattr(recipe, key)]:
+            raise ConfigError(
+                f"its source is the protocol's original, which has the preset's recipe; leave out recipe.{given[0]}"
+            )
         return _ranking(study, method) / study.block_images
     return method.share if recipe.share is None else recipe.share
 
