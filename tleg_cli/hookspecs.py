@@ -21,12 +21,12 @@ import pluggy
 
 from tleg_cli.declarations import Rules, check_fields, is_name
 from tleg_cli.errors import PluginError
+from tleg_cli.initialiser import SEPARATE, Initialiser, Mixing  # noqa: F401  # plugins may import all declarations from here
 
 if TYPE_CHECKING:
     import typer
     from PIL.Image import Image
 
-    from tleg_cli.initialiser import Initialiser
     from tleg_cli.learngene.basis import Basis
 
 hookspec = pluggy.HookspecMarker("tleg")
