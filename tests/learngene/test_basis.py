@@ -33,6 +33,7 @@ def test_a_matrix_has_a_row_for_each_block_and_a_column_for_each_theta(name, dep
     assert matrix.shape == (depth, basis.rank)
     assert matrix.dtype == torch.float64
     assert matrix.isfinite().all()
+    assert matrix.abs().max() <= 1  # else fresh weights would be larger than a plain network's
     assert len(basis.directions) == basis.rank
 
 
@@ -105,7 +106,7 @@ def test_cosines_are_the_lowest_frequencies(depth):
     matrix = get_basis("cosine:4").matrix(depth)
     waves = torch.stack([torch.cos(torch.pi * frequency * positions(depth)) for frequency in range(4)], 1)
     coefficients = torch.tensor([2.0, -1.0, 0.5, 3.0], dtype=torch.float64)
-    same = torch.cat([coefficients.sum()[None], coefficients[1:]])  # theta_0 is the first block
+    same = torch.cat([coefficients.sum()[None], 2 * coefficients[1:]])  # theta_0 is the first block
     assert torch.allclose(matrix @ same, waves @ coefficients)
 
 

@@ -55,10 +55,10 @@ def _hats(knots: int) -> At:
 
 
 def _cosines(count: int) -> At:
-    """1 and cos(pi k t) - 1 for k below `count`: the curves of the first cosines over the depth, with theta_0 as the first block (FRONT
-    keeps the lowest frequencies of a trained network's DCT over depth, arXiv 2603.07523)."""
+    """1 and (cos(pi k t) - 1) / 2 for k below `count`: the curves of the first cosines over the depth (FRONT keeps the lowest frequencies
+    of a trained network's DCT, arXiv 2603.07523), with theta_0 as the first block and no column above 1, as in the other bases."""
     return lambda at: torch.stack(
-        [torch.ones_like(at), *((at * (math.pi * k)).cos() - 1 for k in range(1, count))], dim=1
+        [torch.ones_like(at), *(((at * (math.pi * k)).cos() - 1) / 2 for k in range(1, count))], dim=1
     )
 
 
