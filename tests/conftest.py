@@ -1,6 +1,7 @@
 """Installed plugins for tests: a module and the metadata that a package would have."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from tleg_cli import plugin_manager
 # no deadline: the first example includes imports, and the machine may be busy
 settings.register_profile("tleg", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("tleg")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def forget_plugins() -> None:
