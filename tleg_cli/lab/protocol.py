@@ -32,9 +32,7 @@ class Protocol(Section):
     depths: Depths  # of the family
     seeds: tuple[int, ...]
     budget: float = Field(gt=0)  # block-epochs for all depths together: training images x blocks, forward and backward
-    original: float | None = Field(
-        None, gt=0
-    )  # block-epochs of the deepest network if it is there already: free of charge
+    original: float | None = Field(None, gt=0)  # block-epochs of the deepest network, if it is there already
     converged: float | None = Field(None, gt=0)  # a longer budget, which everything is trained for in addition
     warmup: float = Field(0.1, ge=0, lt=1)  # share of the steps of every training
     methods: tuple[str, ...]
