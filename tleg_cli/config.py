@@ -220,7 +220,9 @@ class ExpansionSection(Section):
     positions: Literal["tleg", "ends", "unit"] = (
         "tleg"  # of the blocks: l / L, or from the first trained block to the last
     )
-    step: str = "none"  # of the residual stream: none, scaled, deeper, or the power p of (trained depth / depth) ** p
+    step: str = (
+        "none"  # of the residual stream: none, scaled, deeper, repeats, or the power p of (trained depth / depth) ** p
+    )
 
     @field_validator("step", mode="before")
     @classmethod

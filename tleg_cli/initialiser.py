@@ -89,7 +89,7 @@ _INITIALISER_RULES: Rules = {
         lambda value: isinstance(value, tuple) and all(isinstance(one, str) and "=" in one for one in value),
     ),
     "then": (
-        "a tuple of settings, as in ('expansion.step=deeper',)",
+        "a tuple of settings, as in ('expansion.step=repeats',)",
         lambda value: isinstance(value, tuple) and all(isinstance(one, str) and "=" in one for one in value),
     ),
     "share": ("a number from 0 to 1", lambda value: type(value) in (int, float) and 0 <= value <= 1),

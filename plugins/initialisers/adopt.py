@@ -6,7 +6,7 @@ Shallower networks take its most important blocks, or evenly spaced ones. No net
 from tleg_cli.api import Initialiser, expand
 
 _PAPER = "https://arxiv.org/abs/1909.11556"
-_STEP = ("expansion.step=deeper",)
+_STEP = ("expansion.step=repeats",)
 
 METHODS = [
     Initialiser(

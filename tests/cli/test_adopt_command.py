@@ -52,7 +52,7 @@ def test_a_network_becomes_a_family_and_its_own_depth_starts_where_it_was(tleg, 
     with Image.open(tmp_path / "run" / "adoption.png") as plot:
         assert plot.width > 800
     gene = read_learngene(tmp_path / "run" / "learngene.pt")
-    assert (gene.basis.name, gene.metadata.depth, gene.expansion.step) == ("piecewise:4", (4,), "deeper")
+    assert (gene.basis.name, gene.metadata.depth, gene.expansion.step) == ("piecewise:4", (4,), "repeats")
     assert tleg("expand", tmp_path / "run" / "learngene.pt", "--depth", "3,8", "--out", tmp_path / "grown").code == 0
     again = adopt(tleg, network, tmp_path / "run", "--pick", "every-nth")
     assert again.code == 0

@@ -56,6 +56,47 @@ def test_the_step_scales_branch_ends_weight_and_bias_and_nothing_else(make_learn
         assert torch.allclose(scaled[name], expected, rtol=1e-6, atol=0), name
 
 
+@pytest.mark.parametrize(
+    ("basis", "depth", "steps"),
+    [
+        ("piecewise:4", 4, [1, 1, 1, 1]),
+        ("piecewise:4", 2, [1, 1]),
+        ("piecewise:4", 5, [0.5, 0.5, 1, 1, 1]),
+        ("piecewise:4", 8, [0.5] * 8),
+        ("piecewise:4", 12, [1 / 3] * 12),
+        ("ranked:1-0-3-2", 6, [1, 1, 0.5, 0.5, 0.5, 0.5]),
+        ("ranked:1-0-3-2", 8, [0.5, 0.5, 1, 1 / 3, 1 / 3, 1 / 3, 0.5, 0.5]),
+        ("piecewise:2", 8, [0.5] * 8),  # the trained network takes each twice, and so does one of 4 blocks
+        ("piecewise:2", 2, [1, 1]),
+        ("constant", 8, [0.5] * 8),
+    ],
+)
+def test_repeated_blocks_share_the_step_of_one(make_learngene, basis, depth, steps):
+    gene = make_learngene(basis, (4,))
+    plain, shared = expand(gene, depth), expand(replace(gene, expansion=Expansion("tleg", "repeats", ENDS)), depth)
+    for name, weight in plain.items():
+        factor = steps[int(name.split(".")[1])] if name.endswith(ENDS) else 1
+        assert torch.allclose(shared[name], weight * factor, rtol=1e-6, atol=0), name
+
+
+def test_repeats_are_counted_for_each_stage_also_where_one_has_fewer_blocks_than_the_basis(make_learngene):
+    gene = replace(make_learngene("piecewise:6", (2, 6)), expansion=Expansion("tleg", "repeats", ENDS))
+    plain, shared = expand(replace(gene, expansion=PUBLISHED), (3, 7)), expand(gene, (3, 7))
+    for stage, steps in ((0, [0.5, 0.5, 1]), (1, [0.5, 0.5, 1, 1, 1, 1, 1])):
+        for block, step in enumerate(steps):
+            name = f"layers.{stage}.blocks.{block}.attn.qkv.weight"
+            assert torch.equal(shared[name], plain[name] * step), name
+
+
+@pytest.mark.parametrize("basis", ["linear", "hat:3", "cosine:4", "polynomial:2"])
+def test_repeats_of_a_basis_that_mixes_blocks_are_refused(make_learngene, basis):
+    gene = replace(make_learngene(basis, (4,)), expansion=Expansion("tleg", "repeats", ENDS))
+    with pytest.raises(
+        ConfigError, match=r"repeats needs a basis that takes blocks one by one .*; use step: 1 or scaled"
+    ):
+        expand(gene, 8)
+
+
 def test_each_stage_has_a_step_of_its_own(make_learngene):
     gene = replace(make_learngene("constant", (2, 6)), expansion=Expansion("tleg", "1", ENDS))
     weights = expand(gene, (4, 6))
@@ -82,7 +123,7 @@ def test_positions():
         assert positions_at(rule, 1, 6).tolist() == [0]
 
 
-@pytest.mark.parametrize("step", ["", "Scaled", "-1", "nan", "inf", "5", "0.5x", "none "])
+@pytest.mark.parametrize("step", ["", "Scaled", "Repeats", "-1", "nan", "inf", "5", "0.5x", "none "])
 def test_a_step_that_cant_be_is_refused(step):
     with pytest.raises(ConfigError, match="write none, scaled"):
         Expansion("tleg", step)

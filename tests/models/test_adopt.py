@@ -38,7 +38,7 @@ def test_at_its_own_depth_the_learngene_is_the_network(tmp_path, name, options, 
     network = build_model(backbone, options, depth, 5).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.05)  # fresh layer scale would hide the branches
-    rule = rule_for(name, options, "tleg", "deeper")
+    rule = rule_for(name, options, "tleg", "repeats")
     learngene = full_rank(network.state_dict(), backbone.stages, about, rule)
     grown = expand(learngene, depth)
     assert set(grown) == set(network.state_dict())
@@ -59,7 +59,7 @@ def test_at_its_own_depth_the_learngene_is_the_network(tmp_path, name, options, 
 def test_shallower_networks_take_blocks_and_deeper_ones_repeat_them_in_smaller_steps():
     backbone = plugin_manager.get_backbone("vit")
     network = build_model(backbone, OPTIONS, (4,), 5)
-    rule = rule_for("vit", OPTIONS, "tleg", "deeper")
+    rule = rule_for("vit", OPTIONS, "tleg", "repeats")
     learngene = full_rank(network.state_dict(), backbone.stages, metadata("vit", OPTIONS, (4,), 8), rule)
     own = network.state_dict()
     half, twice = expand(learngene, 2), expand(learngene, 8)
@@ -96,7 +96,7 @@ def test_the_settings_are_those_of_the_very_network(tmp_path):
     config = load_config("adopt", adopted.settings)
     assert (config.aux.depth, config.aux.reference_depth, config.basis) == ("1-4", "4", "piecewise:4")
     assert config.aux.score_depths == "1,2,3,4"
-    assert (config.expansion.positions, config.expansion.step) == ("tleg", "deeper")
+    assert (config.expansion.positions, config.expansion.step) == ("tleg", "repeats")
     assert teaches_itself(config)
     other = load_config("adopt", (*adopted.settings, f"teacher.weights={file}"))
     assert not teaches_itself(other)
@@ -139,12 +139,24 @@ def test_what_cannot_be_adopted_is_named(tmp_path):
 
 def test_a_ranking_takes_the_most_important_blocks_in_their_order():
     basis = get_basis("ranked:2-0-3-1")
-    taken = {depth: basis.matrix(depth).argmax(dim=1).tolist() for depth in (1, 2, 3, 4, 8)}
-    assert taken == {1: [2], 2: [0, 2], 3: [0, 2, 3], 4: [0, 1, 2, 3], 8: [0, 0, 1, 1, 2, 2, 3, 3]}
+    taken = {depth: basis.matrix(depth).argmax(dim=1).tolist() for depth in (1, 2, 3, 4)}
+    assert taken == {1: [2], 2: [0, 2], 3: [0, 2, 3], 4: [0, 1, 2, 3]}
     assert bool((basis.matrix(3).sum(dim=1) == 1).all())
     for wrong in ("ranked:0-0-1", "ranked:1-2", "ranked:", "ranked:0-x", "ranked:-1-0"):
         with pytest.raises(ConfigError, match="ranked"):
             get_basis(wrong)
+
+
+def test_deeper_than_its_network_a_ranking_repeats_the_least_important_blocks_and_never_the_most_important():
+    basis = get_basis("ranked:2-0-3-1")
+    taken = {depth: basis.matrix(depth).argmax(dim=1).tolist() for depth in (5, 6, 7, 8)}
+    assert taken == {
+        5: [0, 1, 1, 2, 3],
+        6: [0, 1, 1, 2, 3, 3],
+        7: [0, 0, 1, 1, 2, 3, 3],
+        8: [0, 0, 1, 1, 1, 2, 3, 3],
+    }
+    assert get_basis("ranked:0").matrix(3).tolist() == [[1.0]] * 3
 
 
 def test_blocks_that_do_nothing_are_ranked_last_and_the_rest_by_what_their_absence_changes():

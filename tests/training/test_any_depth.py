@@ -12,7 +12,7 @@ from tleg_cli.errors import ConfigError, PluginError
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.file import read_learngene
 from tleg_cli.training.in_place import InPlace
-from tleg_cli.training.task import resolve
+from tleg_cli.training.task import check_task, resolve
 from tleg_cli.training.train_aux import train_aux
 
 SWIN = (
@@ -177,6 +177,19 @@ def test_ranges(settings, depths, reference):
 def test_what_cant_be_is_refused(settings, error, why):
     with pytest.raises(error, match=why):
         resolve(tiny_config(*settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (("basis=hat:3", "expansion.step=repeats"), "repeats needs a basis that takes blocks one by one"),
+        (("data.image_size=9",), "data.image_size is 9, but backbone.options.img_size is 8"),
+    ],
+)
+def test_what_its_network_cant_have_is_refused_before_the_data_is_opened(settings, why):
+    with pytest.raises(ConfigError, match=why):
+        check_task(resolve(tiny_config(*settings)))
+    check_task(resolve(tiny_config("basis=piecewise:3", "expansion.step=repeats")))
 
 
 def test_a_step_needs_a_backbone_with_branch_ends(publish):

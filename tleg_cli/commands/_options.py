@@ -104,7 +104,7 @@ Step = Annotated[
     typer.Option(
         "--step",
         metavar="STEP",
-        help="Residual step of the learngene's networks: none (TLEG as published), scaled, deeper, or a power such as 1. "
+        help="Residual step of the learngene's networks: none (TLEG as published), scaled, deeper, repeats, or a power such as 1. "
         "Changes nothing at the trained depth.",
     ),
 ]

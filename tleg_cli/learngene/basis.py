@@ -5,6 +5,7 @@ A basis is a matrix for every depth and nothing else. `linear` is TLEG; the othe
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -80,15 +81,16 @@ RANKED = "ranked"
 def ranked(order: Sequence[int]) -> Basis:
     """Blocks of a trained network, the most important first: depth L takes the first L of them in the network's own order.
 
-    Deeper than the network, each block is repeated evenly, as `piecewise` does. Raises ConfigError unless `order` has each of 0..N-1 once.
+    Deeper than the network, blocks are repeated by turns, the least important one first, and the most important one never: it is mostly
+    the first block, whose output isn't like its input. Raises ConfigError unless `order` has each of 0..N-1 once.
     """
     blocks = len(order)
     if not 1 <= blocks <= MAX_SIZE or sorted(order) != list(range(blocks)):
         raise ConfigError(f"basis {RANKED}: {order} must have each of 0 to N-1 once, N at most {MAX_SIZE}")
 
     def matrix(depth: int) -> Tensor:
-        taken = sorted(order[:depth]) if depth <= blocks else [place * blocks // depth for place in range(depth)]
-        return torch.eye(blocks, dtype=torch.float64)[taken]
+        repeated = itertools.islice(itertools.cycle(order[:0:-1] or order), max(0, depth - blocks))
+        return torch.eye(blocks, dtype=torch.float64)[sorted([*order[:depth], *repeated])]
 
     return Basis(f"{RANKED}:{'-'.join(map(str, order))}", blocks, matrix, (False,) * blocks)
 

@@ -48,13 +48,13 @@ def coefficients_at(learngene: Learngene, depth: Depth | int) -> dict[str, Tenso
     full = complete_depth(asked, learngene.metadata.depth, learngene.metadata.backbone)
     rule, trained = learngene.expansion, learngene.metadata.depth
     matrices = [rule.matrix(learngene.basis, *blocks) for blocks in zip(full, trained, strict=True)]
-    scales = [rule.scale(*blocks) for blocks in zip(full, trained, strict=True)]
+    at_trained = [rule.matrix(learngene.basis, blocks, blocks) for blocks in trained]
+    steps = [rule.steps(*rows)[:, None] for rows in zip(matrices, at_trained, strict=True)]
     found = {}
     for name in learngene.theta:
         stage = learngene.stage_of(name)
         assert stage is not None  # Learngene checks it
-        step = scales[stage] if ends_a_branch(name, rule.branch_ends) else 1.0
-        found[name] = step * matrices[stage]
+        found[name] = steps[stage] * matrices[stage] if ends_a_branch(name, rule.branch_ends) else matrices[stage]
     return found
 
 

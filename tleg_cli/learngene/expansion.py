@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.learngene.basis import Basis, positions
-from tleg_cli.learngene.residual_step import NO_STEP, check_step, power_of
+from tleg_cli.learngene.residual_step import NO_STEP, REPEATS, check_step, power_of
 
 POSITIONS = ("tleg", "ends", "unit")
 
@@ -27,7 +28,8 @@ class Expansion:
     positions: "tleg" t_l = l / L; "ends" t_l = l / (L - 1) * (R - 1) / R, so that every depth runs from the first trained block to
     the last; "unit" t_l = l / (L - 1), for a learngene that was trained at several depths. One block is at 0.
     step: what a block adds to the residual stream is multiplied by (R / L) ** p: "none" p = 0; "scaled" p = 1 for L >= R, else 0.5;
-    "deeper" p = 1 for L > R, else 0, for blocks that are repeated or left out; or p.
+    "deeper" p = 1 for L > R, else 0, for blocks that are repeated or left out; or p. "repeats" leaves a block that is taken once as it
+    is, and gives each of n repetitions 1 / n of the step; only for bases that take blocks one by one (piecewise, ranked).
     branch_ends: the weights of a block that end a residual branch, which take the step: ("attn.proj.weight", ...).
     """
 
@@ -51,9 +53,35 @@ class Expansion:
             raise ConfigError(f"basis {basis.name} is given for l / L only; use positions: tleg")
         return basis.at(positions_at(self.positions, depth, trained))
 
-    def scale(self, depth: int, trained: int) -> float:
-        """(R / L) ** p, what a residual branch of a network of `depth` blocks is multiplied by; 1 at the trained depth."""
-        return (trained / depth) ** power_of(self.step, depth, trained)
+    def steps(self, rows: Tensor, trained: Tensor) -> Tensor:
+        """(depth,) float64: what the residual branches of each block are multiplied by; 1 at the trained depth.
+
+        rows: (depth, rank), trained: (trained depth, rank), the coefficients of the blocks. Raises ConfigError for step "repeats" and
+        blocks that are mixtures.
+        """
+        if self.step == REPEATS:
+            return _shares(rows, trained)
+        scale = (len(trained) / len(rows)) ** power_of(self.step, len(rows), len(trained))
+        return torch.full((len(rows),), scale, dtype=torch.float64)
+
+
+def _shares(rows: Tensor, trained: Tensor) -> Tensor:
+    """(depth,) float64: how often the trained network takes each row's block, by how often the rows do, and at most 1.
+
+    Each row is of zeros and a single 1. A theta that the trained network doesn't take is a copy of the last one before it that it does:
+    full_rank stores the blocks of shorter stages so.
+    """
+    if not all(torch.equal(matrix, F.one_hot(matrix.argmax(1), matrix.shape[1])) for matrix in (rows, trained)):
+        raise ConfigError(
+            f"step {REPEATS} needs a basis that takes blocks one by one (piecewise, ranked), and this one mixes them; "
+            "use step: 1 or scaled"
+        )
+    taken = trained.argmax(1).unique()  # sorted
+    block, own = (
+        (torch.searchsorted(taken, matrix.argmax(1), right=True) - 1).clamp(min=0) for matrix in (rows, trained)
+    )
+    share = own.bincount(minlength=len(taken)) / block.bincount(minlength=len(taken)).double()
+    return share.clamp(max=1)[block]
 
 
 def expansion_values(rule: Expansion) -> dict[str, Any]:

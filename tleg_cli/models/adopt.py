@@ -17,7 +17,7 @@ from tleg_cli.learngene.fit import fit
 from tleg_cli.learngene.full_rank import full_rank
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.learngene.input_spec import InputSpec
-from tleg_cli.learngene.residual_step import DEEPER
+from tleg_cli.learngene.residual_step import REPEATS
 from tleg_cli.models.align_network import align_network
 from tleg_cli.models.branches import rule_for
 from tleg_cli.models.build import is_buildable
@@ -54,7 +54,7 @@ def adopt_network(
     network = _read(checkpoint, backbone, options, which)
     metadata = network.metadata
     declared = plugin_manager.get_backbone(metadata.backbone)
-    step = DEEPER if declared.branch_ends else "none"
+    step = REPEATS if declared.branch_ends else "none"
     rule = rule_for(metadata.backbone, metadata.options, "tleg", step)
     learngene = full_rank(network.weights, network.stages, metadata, rule)
     trained = format_depth(metadata.depth)

@@ -20,15 +20,17 @@ Rows = Callable[[int, int], Tensor]  # (blocks, trained blocks) -> (blocks, trai
 def mix_blocks(source: Learngene, depth: Depth, rows: Rows, step: str) -> dict[str, Tensor]:
     """W_l = s * sum_k rows(L, D)[l, k] * W_k, for block l of L and the D blocks that the source has at its trained depth.
 
-    s is the residual step (D / L) ** p for the weights that end a branch, else 1. Everything outside the stages stays as it is.
+    s is the residual step, (D / L) ** p or that of `repeats`, for the weights that end a branch, else 1. Everything outside the
+    stages stays as it is.
     Raises ConfigError for a matrix of another shape.
     """
     metadata = source.metadata
     rule = rule_for(metadata.backbone, metadata.options, "tleg", step)
     weights = dict(source.shared)
     for name, stack, matrix in mixtures(source, depth, rows):
-        scale = rule.scale(*matrix.shape) if ends_a_branch(name, rule.branch_ends) else 1.0
-        weights |= combine(name, stack, (scale * matrix).tolist())
+        if ends_a_branch(name, rule.branch_ends):
+            matrix = rule.steps(matrix, torch.eye(matrix.shape[1], dtype=torch.float64))[:, None] * matrix
+        weights |= combine(name, stack, matrix.tolist())
     return weights
 
 

@@ -28,7 +28,7 @@ from tleg_cli.training.losses import Distilled, label_loss
 from tleg_cli.training.optim import make_optimizer
 from tleg_cli.training.state import State, new_state
 from tleg_cli.training.step import batches_for_steps, end_step, take_step
-from tleg_cli.training.task import Task, check_image_size, resolve
+from tleg_cli.training.task import Task, check_task, resolve
 from tleg_cli.training.teaching import taught_by
 
 PLAIN = "plain timm step"
@@ -93,7 +93,7 @@ class Ready:
 def get_ready(config: Config, world: World, observer: Observer) -> Iterator[Ready]:
     """Raises ConfigError as the training would."""
     task, device = resolve(config), world.device
-    check_image_size(task)
+    check_task(task)
     with open_data(_with_some_data(config), world) as data:
         classes = len(data.classes)
         teacher = _fresh_teacher(task, classes, device)

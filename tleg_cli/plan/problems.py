@@ -23,7 +23,7 @@ from tleg_cli.models.model_file import check_shapes, read_card
 from tleg_cli.models.teacher import check_classes, match_teacher, teacher_weights, untrained_teacher
 from tleg_cli.plan.networks import Setup, pretrained_classes
 from tleg_cli.training.optim import check_optimizer
-from tleg_cli.training.task import check_fits, check_image_size
+from tleg_cli.training.task import check_fits, check_task
 from tleg_cli.training.train_descendants import check_trained_part
 from tleg_cli.weights.read_header import read_header
 
@@ -50,7 +50,7 @@ def _checks(
     taught = config.aux.distillation.alpha > 0
     if taught and teacher.recipe is not None and not teacher.weights:
         yield "train-teacher", partial(check_optimizer, teacher.recipe)
-    yield "train-aux", partial(check_image_size, setup.task)
+    yield "train-aux", partial(check_task, setup.task)
     yield "train-aux", partial(check_optimizer, config.aux)
     for command in ("train-aux", "train-des"):
         yield command, partial(_check_augmentation, config, setup.counted.classes)

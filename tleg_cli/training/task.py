@@ -79,8 +79,15 @@ def _complete(text: str, backbone: Backbone) -> list[Depth]:
     return [complete_depth(depth, backbone.usual_depth, backbone.name) for depth in parse_depths(text)]
 
 
-def check_image_size(task: Task) -> None:
-    """Raises ConfigError if the aux net would be built for images of another size than the data's."""
+def check_task(task: Task) -> None:
+    """Raises ConfigError if the aux net would be built for images of another size than the data's, or can't be expanded by its rule."""
+    _check_image_size(task)
+    for blocks in task.depth:
+        rows = task.expansion.matrix(task.basis, blocks, blocks)
+        task.expansion.steps(rows, rows)
+
+
+def _check_image_size(task: Task) -> None:
     wanted = task.config.data.image_size
     built = task.config.backbone.options.get("img_size", task.backbone.options.get("img_size", wanted))
     if built != wanted:

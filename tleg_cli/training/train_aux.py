@@ -32,7 +32,7 @@ from tleg_cli.training.provenance import provenance, scores_of
 from tleg_cli.training.records import Summary
 from tleg_cli.training.run import open_run
 from tleg_cli.training.state import State
-from tleg_cli.training.task import Task, check_fits, check_image_size, resolve
+from tleg_cli.training.task import Task, check_fits, check_task, resolve
 from tleg_cli.training.teaching import scored_against, taught_by, teacher_for, teacher_identity
 
 RESULT = "learngene.pt"
@@ -53,7 +53,9 @@ def train_aux(
     original: the trained network that teaches itself; None: `start` at its own depth is that network.
     """
     task, recipe = resolve(config), config.aux
-    check_image_size(task)
+    if start is not None:
+        _check_start(start, task)
+    check_task(task)
     _check_labels(config)
     with open_data(config, world, without_labels=start is not None) as data:
         what = identity(config, recipe, world, data.classes, **_inputs(task, start))
@@ -162,17 +164,20 @@ def _how_it_went(state: State, config: Config, observer: Observer) -> dict[str, 
 
 def start_for(start: Learngene, task: Task, metadata: Metadata) -> Learngene:
     """The learngene as this task trains it, its head in the data's order. Raises ConfigError for another network or other classes."""
-    assert metadata.class_names is not None
+    _check_start(start, task)
+    ordered = in_order(start, metadata)
+    if task.config.data.unlabelled is not None:  # made-up class names are not recorded
+        metadata = replace(metadata, class_names=start.metadata.class_names)
+    return replace(ordered, metadata=metadata, expansion=task.expansion)
+
+
+def _check_start(start: Learngene, task: Task) -> None:
     check_fits(task.config, start)
     if (start.basis.name, start.metadata.depth) != (task.basis.name, task.depth):
         raise ConfigError(
             f"the network is a learngene of basis {start.basis.name} and depth {format_depth(start.metadata.depth)}; the config "
             f"has basis {task.basis.name} and aux.reference_depth {format_depth(task.depth)}, which `tleg adopt` sets itself"
         )
-    ordered = in_order(start, metadata)
-    if task.config.data.unlabelled is not None:  # made-up class names are not recorded
-        metadata = replace(metadata, class_names=start.metadata.class_names)
-    return replace(ordered, metadata=metadata, expansion=task.expansion)
 
 
 def in_order(network: Learngene, metadata: Metadata) -> Learngene:
