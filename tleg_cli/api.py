@@ -111,11 +111,22 @@ def read_learngene(path: str | Path) -> Learngene:
     return read(local_file(Path(path)), plugin_manager.bases())
 
 
-def write_learngene(learngene: Learngene, path: str | Path) -> None:
-    """Writes a learngene atomically; the suffix chooses the format (.pt or .safetensors)."""
-    from tleg_cli.learngene.file import write_learngene as write
+def write_learngene(learngene: Learngene, path: str | Path, *, keep: float | None = None, half: bool = False) -> None:
+    """Writes a learngene atomically; the suffix chooses the format (.pt or .safetensors).
 
-    write(learngene, Path(path))
+    keep: at most this share of its values, the thetas of matrices as a mean and residuals of low rank. half: in float16. What is read
+    from the file then differs from `learngene`. Raises ConfigError for a share that can't be.
+    """
+    from tleg_cli.learngene.file import write_learngene as write
+    from tleg_cli.learngene.low_rank import compress, halved
+
+    if half:
+        learngene = halved(learngene)
+    if keep is None:
+        write(learngene, Path(path))
+    else:
+        compressed = compress(learngene, keep)
+        write(compressed.learngene, Path(path), compressed.low_rank)
 
 
 def expand(

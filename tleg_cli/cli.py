@@ -15,6 +15,7 @@ from tleg_cli.commands.bench import bench
 from tleg_cli.commands.card import card
 from tleg_cli.commands.choose import choose
 from tleg_cli.commands.compare import compare
+from tleg_cli.commands.compress import compress
 from tleg_cli.commands.doctor import doctor
 from tleg_cli.commands.evaluate import evaluate
 from tleg_cli.commands.expand import expand
@@ -45,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train-aux": train_aux,
     "adopt": adopt,
     "expand": expand,
+    "compress": compress,
     "train-des": train_des,
     "compare": compare,
     "lab": lab,

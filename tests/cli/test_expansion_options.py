@@ -117,10 +117,10 @@ def test_a_file_with_a_broken_rule_is_one_line(tleg, learngene, expansion):
 
 
 def test_a_file_of_a_later_format_is_one_line(tleg, learngene):
-    torch.save({**torch.load(learngene, weights_only=True), "format_version": 3}, learngene)
+    torch.save({**torch.load(learngene, weights_only=True), "format_version": 4}, learngene)
     done = tleg("expand", learngene, "--depth", "3")
     assert done.code == 1
-    assert "format version 3" in done.err
+    assert "format version 4" in done.err
 
 
 def test_train_des_starts_from_the_rule_that_was_asked_for_and_another_rule_is_another_run(tleg, made, tmp_path):

@@ -14,6 +14,7 @@ from tests.fuzz.hostile import A_FEW_AND_MANY, Target, damaged, feed, plain, saf
 from tests.learngene.test_reference import reference_weights, save
 from tleg_cli import plugin_manager
 from tleg_cli.learngene.file import read_learngene, write_learngene
+from tleg_cli.learngene.low_rank import compress
 from tleg_cli.learngene.reference import read_reference
 from tleg_cli.models.descendant import descendant_card, expanded_model
 from tleg_cli.models.model_file import network_of, read_card, read_weights, write_model
@@ -66,7 +67,16 @@ def safe_header(folder: Path, gene: Any) -> Target:
 
 def forged_metadata(folder: Path, gene: Any) -> Target:
     """A sound file whose header says something else in one place."""
-    write_learngene(gene, folder / "whole.safetensors")
+    return _forged(folder, gene, {})
+
+
+def forged_parts(folder: Path, gene: Any) -> Target:
+    """The same of a file that holds means and residuals of low rank."""
+    return _forged(folder, gene, compress(gene, 0.9).low_rank)
+
+
+def _forged(folder: Path, gene: Any, low_rank: Any) -> Target:
+    write_learngene(gene, folder / "whole.safetensors", low_rank)
     whole = (folder / "whole.safetensors").read_bytes()
     size = int.from_bytes(whole[:8], "little")
     header = json.loads(whole[8 : 8 + size])
@@ -79,9 +89,12 @@ def forged_metadata(folder: Path, gene: Any) -> Target:
         data = len(text).to_bytes(8, "little") + text + whole[8 + size :]
         read_all(written(folder / "x.safetensors", data))
 
-    keys = st.sampled_from(["format", "format_version", "basis", "stages", "metadata", "backbone", "options", "depth"])
+    keys = st.sampled_from(
+        ["format", "format_version", "basis", "stages", "metadata", "backbone", "options", "depth", "low_rank"]
+    )
+    ranks = st.dictionaries(st.sampled_from([*low_rank, "else"]), st.lists(st.integers(-1, 9), max_size=4) | plain)
     more = st.sampled_from(["classes", "image_size", "mean", "std", "crop_pct", "provenance", "else"])
-    return check, st.tuples(st.sampled_from(["top", "metadata"]), keys | more, plain)
+    return check, st.tuples(st.sampled_from(["top", "metadata"]), keys | more, plain | ranks)
 
 
 def reference(folder: Path, gene: Any) -> Target:
@@ -101,7 +114,7 @@ def descendant(folder: Path, gene: Any) -> Target:
 
 TARGETS: dict[str, Callable[[Path, Any], Target]] = {
     maker.__name__: maker
-    for maker in (torch_learngene, safe_learngene, safe_header, forged_metadata, reference, descendant)
+    for maker in (torch_learngene, safe_learngene, safe_header, forged_metadata, forged_parts, reference, descendant)
 }
 
 

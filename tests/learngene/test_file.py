@@ -100,7 +100,8 @@ def content_of(learngene, path: Path) -> dict:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format_version": 3}, ["format version 3", "reads 1 and 2"]),
+        ({"format_version": 4}, ["format version 4", "reads 1 to 3"]),
+        ({"format_version": 3}, ["low_rank is missing"]),
         ({"format_version": 2}, ["expansion is missing"]),
         ({"format_version": "1"}, ["format version '1'"]),
         ({"format": "other"}, ["holds no state dict", "theta: dict of 4"]),

@@ -48,7 +48,7 @@ def expand(
         print_json([one.as_dict() for one in grown])
         return
     print_table(
-        f"{gene.metadata.backbone} from {learngene} ({gene.parameters():,} parameters stored)",
+        f"{gene.metadata.backbone} from {learngene} ({gene.stored or gene.parameters():,} parameters stored)",
         ["file", "depth", "parameters"],
         [[str(one.file), one.depth, f"{one.parameters:,}"] for one in grown],
     )

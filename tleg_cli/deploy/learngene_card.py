@@ -14,8 +14,9 @@ def learngene_text(learngene: Learngene, facts: CardFacts) -> str:
     depth, staged = format_depth(metadata.depth), len(metadata.depth) > 1
     trained = metadata.provenance.get("depths")
     at = f"depths {as_text(str(trained))}" if trained else f"depth {depth}"
+    values = learngene.stored or learngene.parameters()
     lines = [
-        f"A learngene: one file of {learngene.parameters():,} values that makes {as_text(metadata.backbone)} networks of any "
+        f"A learngene: one file of {values:,} values that makes {as_text(metadata.backbone)} networks of any "
         f"depth, {metadata.classes} classes. Trained at {at} in the basis {as_text(learngene.basis.name)}.",
         "",
         *score_lines(facts),

@@ -180,6 +180,7 @@ class FileEntry(TypedDict):
     depth: str | None
     beside: dict[str, str]
     weights: WeightSet
+    low_rank: dict[str, list[int]]
     parameters: ParameterCounts
     dtypes: dict[str, int]
     produced: Produced | None

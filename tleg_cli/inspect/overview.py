@@ -41,6 +41,7 @@ def overview(layout: FileLayout, depths: str | None) -> FileEntry:
         "backbone": facts.get("backbone"),
         "basis": layout.basis,
         "expansion": _expansion(layout),
+        "low_rank": {name.removeprefix("theta/"): list(one.ranks) for name, one in layout.header.factors.items()},
         "stages": list(layout.stages),
         "depth": format_depth(layout.depth) or None,
         "classes": facts.get("classes"),
@@ -52,7 +53,7 @@ def overview(layout: FileLayout, depths: str | None) -> FileEntry:
             "available": list(layout.header.available),
             "note": layout.header.choice(),
         },
-        "parameters": _parameters(layout.rows),
+        "parameters": _parameters(layout),
         "dtypes": dict(Counter(row.info.dtype for row in layout.rows).most_common()),
         "produced": produced(layout, depths),
         "stacks": [
@@ -90,13 +91,15 @@ def _tensor(row: Row) -> TensorEntry:
     }
 
 
-def _parameters(rows: Sequence[Row]) -> ParameterCounts:
+def _parameters(layout: FileLayout) -> ParameterCounts:
     """stored = repeated + shared; buffers are in the file too, but nothing trains them."""
+    rows, factors = layout.rows, layout.header.factors
     parameters = [row for row in rows if row.is_parameter]
-    repeated = sum(row.info.numel for row in parameters if row.stack)
-    stored = sum(row.info.numel for row in parameters)
+    repeated = sum(row.info.numel for row in parameters if row.stack and row.key not in factors)
+    repeated += sum(one.numel for one in factors.values())
+    shared = sum(row.info.numel for row in parameters if not row.stack)
     buffers = sum(row.info.numel for row in rows if not row.is_parameter)
-    return {"stored": stored, "repeated": repeated, "shared": stored - repeated, "buffers": buffers}
+    return {"stored": repeated + shared, "repeated": repeated, "shared": shared, "buffers": buffers}
 
 
 def produced(layout: FileLayout, depths: str | None) -> Produced | None:
@@ -114,7 +117,7 @@ def produced(layout: FileLayout, depths: str | None) -> Produced | None:
         sum(math.prod(stack.shape) for stack in layout.stacks if stack.stage == stage and stack.name in trained)
         for stage in layout.stages
     ]
-    counts = _parameters(layout.rows)
+    counts = _parameters(layout)
     stored = counts["stored"] if layout.is_learngene else counts["shared"] + 2 * sum(blocks)
     networks: list[ProducedNetwork] = [
         {

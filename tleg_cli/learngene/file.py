@@ -15,21 +15,29 @@ from tleg_cli.files import atomic_file
 from tleg_cli.learngene.basis import Basis, get_basis
 from tleg_cli.learngene.expansion import PUBLISHED, checked_expansion, expansion_values
 from tleg_cli.learngene.gene import MAX_NAME, Learngene, checked_metadata, metadata_values
+from tleg_cli.learngene.low_rank import LowRank
 from tleg_cli.learngene.network_check import network_check_values, read_network_check
 from tleg_cli.weights.header import LEARNGENE_FORMAT
+from tleg_cli.weights.low_rank import LOW_RANK, PARTS
 from tleg_cli.weights.open import first_not_finite, read_weights
 from tleg_cli.weights.save import own_copy, save_safetensors
 
 # rises when an older reader would misunderstand a file; additional fields alone are not a reason
-FORMAT_VERSION, WITH_EXPANSION = 1, 2  # 2: an expansion rule other than TLEG's, which version 1 would not follow
+FORMAT_VERSION, WITH_EXPANSION, WITH_FACTORS = (
+    1,
+    2,
+    3,
+)  # 2: an expansion rule other than TLEG's, which version 1 would not follow
+_ADDED: dict[int, tuple[str, ...]] = {FORMAT_VERSION: (), WITH_EXPANSION: ("expansion",), WITH_FACTORS: (LOW_RANK,)}
 SAFETENSORS = ".safetensors"
 SUFFIXES = (".pt", ".pth", SAFETENSORS)
 _MAX_STAGES = 64
 
 
-def write_learngene(learngene: Learngene, path: Path) -> None:
+def write_learngene(learngene: Learngene, path: Path, low_rank: Mapping[str, LowRank] | None = None) -> None:
     """Writes `path`, whose suffix chooses the format (.pt or .safetensors), atomically.
 
+    low_rank: of the thetas that are written as a mean and residuals of low rank; the reader makes the thetas again.
     Raises FileFormatError for another suffix, TlegError if the system refuses.
     """
     if path.suffix not in SUFFIXES:
@@ -47,17 +55,20 @@ def write_learngene(learngene: Learngene, path: Path) -> None:
         header |= {"format_version": WITH_EXPANSION, "expansion": expansion_values(learngene.expansion)}
     if learngene.network_check is not None:
         header["network_check"] = network_check_values(learngene.network_check)
+    parts = {"theta": learngene.theta, "shared": learngene.shared}
+    if low_rank:
+        header |= {"format_version": WITH_FACTORS, LOW_RANK: {name: list(one.ranks) for name, one in low_rank.items()}}
+        parts["theta"] = {name: tensor for name, tensor in learngene.theta.items() if name not in low_rank}
+        parts |= {part: {name: getattr(one, part) for name, one in low_rank.items()} for part in PARTS}
     if path.suffix == SAFETENSORS:
-        tensors = {f"theta/{name}": tensor for name, tensor in learngene.theta.items()}
-        tensors |= {f"shared/{name}": tensor for name, tensor in learngene.shared.items()}
-        save_safetensors(path, tensors, header)
+        save_safetensors(
+            path, {f"{part}/{name}": tensor for part, table in parts.items() for name, tensor in table.items()}, header
+        )
         return
     plain_header = json.loads(json.dumps(header, allow_nan=False))  # tuples become lists, as in a .safetensors
-    theta, shared = (
-        {name: own_copy(tensor) for name, tensor in part.items()} for part in (learngene.theta, learngene.shared)
-    )
+    tables = {part: {name: own_copy(tensor) for name, tensor in table.items()} for part, table in parts.items()}
     with atomic_file(path) as temporary:
-        torch.save({**plain_header, "theta": theta, "shared": shared}, temporary)
+        torch.save({**plain_header, **tables}, temporary)
 
 
 def read_learngene(path: Path, bases: Iterable[Basis] = ()) -> Learngene:
@@ -83,6 +94,7 @@ def read_learngene(path: Path, bases: Iterable[Basis] = ()) -> Learngene:
             metadata=checked_metadata(header["metadata"]),
             expansion=checked_expansion(header.get("expansion")),
             network_check=read_network_check(header.get("network_check")),
+            stored=sum(map(found.header.stored, found.tensors)) if found.header.factors else None,
         )
     except (FileFormatError, ConfigError) as error:
         raise FileFormatError(f"{path}: {error}") from None
@@ -122,12 +134,11 @@ def _parts(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor]
 def _check_header(header: Mapping[str, Any], path: Path) -> None:
     """Further entries are left to later versions, which raise the format version if these can't be ignored."""
     version = header.get("format_version")
-    if isinstance(version, bool) or version not in (FORMAT_VERSION, WITH_EXPANSION):
+    if isinstance(version, bool) or version not in _ADDED:
         raise FileFormatError(
-            f"{path} has format version {version!r}; this tleg reads {FORMAT_VERSION} and {WITH_EXPANSION}: "
-            "use the tleg that wrote it"
+            f"{path} has format version {version!r}; this tleg reads {FORMAT_VERSION} to {WITH_FACTORS}: use the tleg that wrote it"
         )
-    wanted = ("basis", "stages", "metadata", *(["expansion"] if version == WITH_EXPANSION else []))
+    wanted = ("basis", "stages", "metadata", *_ADDED[version])
     if missing := [key for key in wanted if key not in header]:
         raise FileFormatError(f"{path}: {missing[0]} is missing; a learngene file of version {version} has it")
     stages = header["stages"]

@@ -38,7 +38,8 @@ class Learngene:
 
     shared[name]: a tensor that every depth has as it is (patch embedding, positions, final norm, head).
     stages: the dotted names of the lists of repeated blocks (`("blocks",)` in a ViT), in the order of a Depth's numbers.
-    network_check: with which timm's network the tensors were compared before they were written, if they were.
+    network_check: with which timm's network the tensors were compared before they were written, if they were. stored: how many values its
+    file has, if these are fewer because residuals are of low rank.
     Raises FileFormatError if theta doesn't fit the basis or the stages.
     """
 
@@ -49,6 +50,7 @@ class Learngene:
     metadata: Metadata
     expansion: Expansion = PUBLISHED
     network_check: NetworkCheck | None = None
+    stored: int | None = None
 
     def __post_init__(self) -> None:
         for name, tensor in self.theta.items():
@@ -70,7 +72,7 @@ class Learngene:
         return self.stages.index(prefix) if star and prefix in self.stages else None
 
     def parameters(self) -> int:
-        """How many values are stored."""
+        """How many values its tensors have."""
         return sum(tensor.numel() for part in (self.theta, self.shared) for tensor in part.values())
 
 

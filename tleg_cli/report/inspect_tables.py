@@ -81,6 +81,9 @@ def _what(file: Entry) -> Text:
     ]
     if count["buffers"]:
         lines[1] += f" · {count['buffers']:,} values in buffers"
+    if file["low_rank"]:
+        ranks = [rank for its in file["low_rank"].values() for rank in its]
+        lines.append(f"{len(file['low_rank'])} thetas as their mean and residuals of rank {min(ranks)} to {max(ranks)}")
     if file["weights"]["note"]:
         lines.append(file["weights"]["note"])
     text = Text.assemble((file["file"], "bold"), "\n", "\n".join(lines))

@@ -48,12 +48,29 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Factors:
+    """What a theta is made from that the file doesn't have as it is: see low_rank.py.
+
+    parts: mean, left and right, by their keys in the file.
+    """
+
+    parts: Mapping[str, TensorInfo]
+    ranks: tuple[int, ...]
+
+    @property
+    def numel(self) -> int:
+        """How many values the file has of it."""
+        return sum(info.numel for info in self.parts.values())
+
+
+@dataclass(frozen=True)
 class Header:
     """tensors: by name, in a learngene `theta/NAME` and `shared/NAME`. tleg: what tleg wrote about the file, or empty.
 
     container: "safetensors" or "torch". extra: what else a torch file has at its top, as `name -> kind`.
     which: the set of weights that was chosen of those `available`, "raw" or "ema", found under the key `place`
-    ("" is the top of the file). prefix: what all names began with in the file, and don't here.
+    ("" is the top of the file). prefix: what all names began with in the file, and don't here. factors: of the tensors that are made
+    from others of the file.
     """
 
     container: str
@@ -65,6 +82,11 @@ class Header:
     available: tuple[str, ...] = ("raw",)
     place: str = ""
     prefix: str = ""
+    factors: Mapping[str, Factors] = field(default_factory=dict)
+
+    def stored(self, name: str) -> int:
+        """How many values the file has of a tensor."""
+        return self.factors[name].numel if name in self.factors else self.tensors[name].numel
 
     def choice(self) -> str:
         """For a report: which weights these are, or "" if there was nothing to choose and nothing was renamed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,17 +79,34 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 def _getter(path: Path, header: Header, mapped: mmap.mmap) -> Get:
     checked: set[int] = set()
 
-    def get(name: str) -> Tensor:
+    def stored(name: str, info: TensorInfo) -> Tensor:
         place = header.places[name]
         try:
             if place.crc is not None and place.begin not in checked:
                 _check(mapped, place)
                 checked.add(place.begin)
-            return _tensor(mapped, header.tensors[name], place)
+            return _tensor(mapped, info, place)
         except (ValueError, RuntimeError, TypeError, OverflowError) as error:  # torch refuses in its own ways
             raise unreadable(path, header.container, f"tensor {name[:200]!r}: {first_line(error)}") from None
 
+    def get(name: str) -> Tensor:
+        factors = header.factors.get(name)
+        if factors is None:
+            return stored(name, header.tensors[name])
+        mean, left, right = (stored(key, info) for key, info in factors.parts.items())
+        return theta_of(mean, left, right, factors.ranks)
+
     return get
+
+
+def theta_of(mean: Tensor, left: Tensor, right: Tensor, ranks: Sequence[int]) -> Tensor:
+    """(thetas, *shape): mean + left_k @ right_k of each theta, computed in float64, so that every machine gets the same values.
+
+    mean: (*shape). left: (rows, sum of ranks), right: (sum of ranks, columns); see low_rank.py.
+    """
+    middle, shape = mean.double().flatten(1), mean.shape
+    residuals = zip(left.double().split([*ranks], 1), right.double().split([*ranks], 0), strict=True)
+    return torch.stack([(middle + one @ other).to(mean.dtype).view(shape) for one, other in residuals])
 
 
 def _check(mapped: mmap.mmap, place: Place) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from tleg_cli.errors import FileFormatError, first_line
 from tleg_cli.files import special_file
 from tleg_cli.weights.header import LEARNGENE_FORMAT, Header, Place, check_names, check_size, plain, unreadable
+from tleg_cli.weights.low_rank import PARTS, with_thetas
 from tleg_cli.weights.safetensors_header import read_safetensors_header
 from tleg_cli.weights.torch_file import TorchFile, read_torch_file
 from tleg_cli.weights.torch_tensors import StoredTensor, stored_tensor
@@ -52,9 +53,19 @@ def is_safetensors(path: Path) -> bool:
 
 def _safetensors_header(path: Path, which: str) -> Header:
     choose(["raw"], which)
-    header = read_safetensors_header(path)
+    header = _learngenes(read_safetensors_header(path), path)
     prefix = "" if header.tleg else common_prefix(header.tensors)
     return _without_prefix(header, prefix)
+
+
+def _learngenes(header: Header, path: Path) -> Header:
+    """The same header but for a learngene, whose thetas may be stored as parts."""
+    if header.tleg.get("format") != LEARNGENE_FORMAT:
+        return header
+    try:
+        return with_thetas(header)
+    except ValueError as error:
+        raise FileFormatError(f"{path}: {error}") from None
 
 
 def _without_prefix(header: Header, prefix: str) -> Header:
@@ -70,9 +81,9 @@ def _torch_header(path: Path, which: str) -> Header:
     content = file.content
     if isinstance(content, dict) and content.get("format") == LEARNGENE_FORMAT:
         choose(["raw"], which)
-        tleg = plain({key: value for key, value in content.items() if key not in ("theta", "shared")})
+        tleg = plain({key: value for key, value in content.items() if key not in ("theta", "shared", *PARTS)})
         tensors, places = _stored(_learngene_table(content, path), file, path)
-        return Header("torch", tensors, tleg, {}, places)
+        return _learngenes(Header("torch", tensors, tleg, {}, places), path)
     sets = weight_sets(content) if isinstance(content, dict) else {}
     if not sets:
         raise FileFormatError(
@@ -90,9 +101,9 @@ def _torch_header(path: Path, which: str) -> Header:
 
 
 def _learngene_table(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """`theta/NAME` and `shared/NAME`, as they are called in a .safetensors."""
+    """`theta/NAME`, `shared/NAME` and the parts of thetas, as they are called in a .safetensors."""
     found: dict[str, Any] = {}
-    for part in ("theta", "shared"):
+    for part in ("theta", "shared", *(part for part in PARTS if part in content)):
         table = content.get(part)
         if not isinstance(table, dict) or not all(
             isinstance(name, str) and stored_tensor(value) is not None for name, value in table.items()
