@@ -24,6 +24,8 @@ def write_run(folder, epochs=12, **identity):
          "seconds": 1.5, "top1_at": {"3": 45 + number, "12": 48 + number}}
         for number in range(1, epochs + 1)
     ]  # fmt: skip
+    if "start" in identity:
+        lines.insert(0, {"epoch": 0, "step": 0, "top1": 50.5, "top1_at": {"3": 20.25, "12": 48.0}})
     steps = [{"kind": "step", "step": step, "loss": 3 / step, "lr": 1e-3} for step in range(1, 10 * epochs)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [*steps, *lines]))
     return folder
@@ -31,7 +33,7 @@ def write_run(folder, epochs=12, **identity):
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """One run, several compared, and a family."""
+    """One run, several compared, a family and an adoption."""
     root = tmp_path_factory.mktemp("runs")
     runs = [write_run(root / name, seed=seed) for seed, name in enumerate(("one", "<i>two<i>"))]
     for depth in (3, 6, 12):
@@ -39,10 +41,17 @@ def pages(tmp_path_factory):
     write_reports(runs[:1])
     write_reports(runs, root / "both.html")
     write_reports([root / "des"])
-    return {"one": runs[0] / "report.html", "both": root / "both.html", "family": root / "des" / "report.html"}
+    write_reports([write_run(root / "adopted", start="0123")])
+    adopted = root / "adopted" / "report.html"
+    return {
+        "adopted": adopted,
+        "one": runs[0] / "report.html",
+        "both": root / "both.html",
+        "family": root / "des" / "report.html",
+    }
 
 
-@pytest.mark.parametrize("kind", ["one", "both", "family"])
+@pytest.mark.parametrize("kind", ["one", "both", "family", "adopted"])
 @pytest.mark.parametrize(("width", "phone", "dark"), [(1280, False, False), (390, True, True)])
 def test_it_renders_without_a_word_on_the_console(browser, pages, kind, width, phone, dark):
     browser.open(pages[kind], width, dark=dark, phone=phone)
@@ -89,6 +98,22 @@ def test_the_page_of_a_family_leads_to_those_of_its_members(browser, pages):
     links = browser.run("[...document.querySelectorAll('#overview a')].map(a => a.getAttribute('href'))")
     assert links == ["depth-03/report.html", "depth-06/report.html", "depth-12/report.html"]
     assert all((pages["family"].parent / link).is_file() for link in links)
+
+
+def test_the_page_of_an_adoption_shows_every_depth_before_and_after(browser, pages):
+    browser.open(pages["adopted"])
+    assert "tleg adopt" in browser.run("document.querySelector('.facts').innerText")
+    cells = (
+        "[...document.querySelectorAll('#depths tr')].map(row => [...row.cells].map(cell => cell.textContent.trim()))"
+    )
+    assert browser.run(cells) == [
+        ["depth", "before training", "after training"],
+        ["3", "20.25 %", "57.00 %"],
+        ["6", "50.50 %", "62.00 %"],
+        ["12", "48.00 %", "60.00 %"],
+    ]
+    browser.open(pages["one"])
+    assert browser.run(cells)[0] == ["depth", "one"]
 
 
 def test_a_curve_goes_through_its_values():

@@ -129,5 +129,5 @@ def adopt(
         ranked = config.model_copy(update={"basis": start.basis.name})
         return run(ranked, folder, world, screen, changed, start=start)
 
-    report = partial(report_adoption, folder=folder, as_json=options.json)
+    report = partial(report_adoption, folder=folder, as_json=options.json, every_block=not basis)
     in_processes(options.processes(), folder, options.torchrun_options or (), train, report)

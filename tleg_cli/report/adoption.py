@@ -13,8 +13,8 @@ from tleg_cli.report.units import percents
 PLOT = "adoption.png"
 
 
-def report_adoption(summary: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
-    """A table with a row for each depth that was scored, or the summary as JSON."""
+def report_adoption(summary: Mapping[str, Any], folder: Path, *, as_json: bool, every_block: bool) -> None:
+    """A table with a row for each depth that was scored, or the summary as JSON. every_block: its file has all of them."""
     if as_json:
         print_json(summary)
         return
@@ -31,7 +31,11 @@ def report_adoption(summary: Mapping[str, Any], folder: Path, *, as_json: bool) 
     print_line()
     if len(order) > 1:
         print_line(f"plot: {folder / PLOT}")
-    print_line(f"Networks of any depth: tleg expand {folder / summary['file']} --depth {order[0]}")
+    learngene = folder / summary["file"]
+    print_line(f"Networks of any depth: tleg expand {learngene} --depth {order[0]}")
+    print_line(f"How fast each depth is here: tleg choose {learngene}")
+    if every_block:
+        print_line(f"A smaller file: tleg compress {learngene} {folder / 'small.pt'} --keep 0.4 --half")
 
 
 def _plot(points: Sequence[tuple[str, float | None, float]], score: str, path: Path) -> None:
@@ -42,12 +46,13 @@ def _plot(points: Sequence[tuple[str, float | None, float]], score: str, path: P
     from matplotlib import pyplot
 
     figure, axis = pyplot.subplots(figsize=(7.2, 3.8))
-    places = range(len(points))
+    blocks = [depth for depth, *_ in points]
+    places = list(range(len(points))) if ":" in "".join(blocks) else [int(depth) for depth in blocks]
     known = [(at, before) for at, (_, before, _) in zip(places, points, strict=True) if before is not None]
     if known:
         axis.plot(*zip(*known, strict=True), "o--", color="#8a8f98", lw=2, label="before")
     axis.plot(places, [after for *_, after in points], "o-", color="#1f6feb", lw=2, label="after")
-    axis.set_xticks(places, [depth for depth, *_ in points])
+    axis.set_xticks(places, blocks)
     axis.set_xlabel("depth of the network (blocks)")
     axis.set_ylabel(f"{score} (%)")
     axis.grid(alpha=0.25)

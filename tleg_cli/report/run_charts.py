@@ -113,20 +113,35 @@ def _blocks(depth: str) -> int:
 
 
 def depths_of(runs: Sequence[Named]) -> dict[str, Any] | None:
-    """The last scores of any-depth runs: a row for each depth, the trained depth included; a column for each run."""
-    scores = {}
-    for one in runs:
-        last = one.run.epochs[-1] if one.run.epochs else {}
-        if at := scores_by_depth(last):
-            own = {one.run.depth: top1} if one.run.depth and (top1 := number_of(last, "top1")) is not None else {}
-            scores[one.name] = {**own, **at}
+    """The last scores of any-depth runs: a row for each depth, the trained depth included; a column for each run.
+
+    A single run that was scored before its first step, as an adoption is, has these scores in a column of their own.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    colours: dict[str, int] = {}
+    for colour, one in enumerate(runs):  # as in the other charts
+        if not one.run.epochs:
+            continue
+        if len(runs) == 1 and number_of(one.run.epochs[0], "step") == 0 < len(one.run.epochs) - 1:
+            scores["before training"], colours["before training"] = _at_all_depths(one.run, one.run.epochs[0]), 2
+        name = "after training" if "before training" in scores else one.name
+        scores[name], colours[name] = _at_all_depths(one.run, one.run.epochs[-1]), colour
+    scores = {name: found for name, found in scores.items() if found}
     if not scores:
         return None
     depths = sorted({depth for found in scores.values() for depth in found}, key=lambda depth: (_blocks(depth), depth))
     lines = [
-        Line(one.name, sorted((float(_blocks(depth)), score) for depth, score in scores[one.name].items()), colour)
-        for colour, one in enumerate(runs)  # as in the other charts
-        if one.name in scores
+        Line(name, sorted((float(_blocks(depth)), score) for depth, score in found.items()), colours[name])
+        for name, found in scores.items()
     ]
     rows = [{"name": depth, "cells": [percents(found.get(depth), 2) for found in scores.values()]} for depth in depths]
     return {"columns": list(scores), "rows": rows, "chart": chart("Top-1 over depth", "%", lines, "blocks")}
+
+
+def _at_all_depths(run: RunRecord, record: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of an epoch by depth, that of the trained depth among them; empty for a network of one depth."""
+    at = scores_by_depth(record)
+    if not at:
+        return {}
+    top1 = number_of(record, "top1")
+    return {**({run.depth: top1} if run.depth and top1 is not None else {}), **at}

@@ -36,7 +36,7 @@ def _facts(run: RunRecord) -> list[str]:
     identity = run.identity
     data, backbone = identity.get("data"), identity.get("backbone")
     found = [
-        f"tleg {identity.get('command', 'training')}",
+        f"tleg {'adopt' if 'start' in identity else identity.get('command', 'training')}",
         str(backbone.get("name")) if isinstance(backbone, Mapping) else "",
         f"depth {run.depth}" if run.depth else "",
         _drawn_depths(run),
