@@ -30,7 +30,7 @@ ORDER = [
     {"declarations"},
     {"learngene"},
     {"weights"},
-    {"files", "launch"},
+    {"files", "launch", "one_thread"},
     {"errors"},
     {"__init__"},
 ]

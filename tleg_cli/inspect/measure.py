@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import Tensor
 
 from tleg_cli import plugin_manager
@@ -20,6 +19,7 @@ from tleg_cli.inspect.overview import InspectOptions, overview
 from tleg_cli.inspect.statistics import Statistics, statistics
 from tleg_cli.learngene.basis import Basis, get_basis
 from tleg_cli.learngene.gram import Gram, gram, theta_products
+from tleg_cli.one_thread import one_thread
 from tleg_cli.weights.open import Get, open_weights
 
 if TYPE_CHECKING:
@@ -67,18 +67,12 @@ def measure(layout: FileLayout, get: Get) -> Measured:
 
 @contextlib.contextmanager
 def _a_tensor_a_core() -> Iterator[Callable[..., Iterable[Any]]]:
-    """A map over tensors, one on each core and each by a single thread.
-
-    Threads inside one operation gain little on eigenvalues of this size, and where other work shares the cores they wait
-    for each other: 15 times slower on 2 busy cores.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(min(threads, 4)) as pool:  # of 4 large tensors memory holds the copies in float64
-            yield pool.map
-    finally:
-        torch.set_num_threads(threads)
+    """A map over tensors, one on each core and each by a single thread."""
+    with (
+        one_thread() as threads,
+        ThreadPoolExecutor(min(threads, 4)) as pool,
+    ):  # of 4 large tensors memory holds the copies in float64
+        yield pool.map
 
 
 def slice_of(get: Get, row: Row) -> Tensor:

@@ -6,7 +6,6 @@ in one folder.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from tleg_cli.lab.run_cell import run_cell
 from tleg_cli.lab.study import Cell, Study, make_study
 from tleg_cli.launch.stop_signals import StopRequested, catch_stop_signals
 from tleg_cli.learngene.depths import Depth
+from tleg_cli.one_thread import one_thread
 from tleg_cli.training.distributed import World
 
 _LOOK = 0.2  # seconds between two looks for finished cells
@@ -76,22 +76,11 @@ def run_cells(study: Study, cells: Sequence[Cell], folder: LabFolder, device: st
 def _alone(
     study: Study, cells: Sequence[Cell], folder: LabFolder, device: str, tell: Callable[[str], None]
 ) -> Iterator[tuple[Cell, Row]]:
-    with _one_thread():
+    with one_thread():
         for cell in cells:
             row = run_cell(study, cell, folder, _world(device, 0), tell)
             assert row is not None  # it waits for a cell that another process holds
             yield cell, row
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """A process computes with one thread, so that results don't depend on how many there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _together(

@@ -6,8 +6,7 @@ residuals, those are kept that carry the most energy for the values they take.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from tleg_cli.errors import ConfigError
 from tleg_cli.learngene.gene import Learngene
+from tleg_cli.one_thread import one_thread
 from tleg_cli.weights.open import theta_of
 
 _NOISE = 1e-13  # of the largest squared singular value: below it, float64 has none
@@ -99,7 +99,7 @@ def compress(learngene: Learngene, keep: float) -> Compressed:
         raise ConfigError(f"keep {keep:g} should be a share between 0 and 1 of the values that are stored")
     learngene = replace(learngene, stored=None)
     matrices = {name: theta for name, theta in learngene.theta.items() if theta.ndim > 2 and len(theta) > 1}
-    with _one_thread():
+    with one_thread():
         found = {name: _residuals(theta) for name, theta in matrices.items()}
     total = learngene.parameters()
     fixed = total - sum(learngene.theta[name].numel() - one.mean.numel() for name, one in found.items())
@@ -132,17 +132,6 @@ def _half(name: str, tensor: Tensor) -> Tensor:
             f"{name} has values above {torch.finfo(torch.float16).max:g}, which float16 can't hold; write float32"
         )
     return half
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Several threads gain little on decompositions of this size; on a busy machine they wait for each other, 50 times as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _residuals(theta: Tensor) -> _Residuals:

@@ -25,6 +25,7 @@ from tleg_cli.learngene.fit import check_blocks
 from tleg_cli.models.build import build_model, without_weights
 from tleg_cli.models.drawn_network import drawn_network
 from tleg_cli.models.read_network import ReadNetwork
+from tleg_cli.one_thread import one_thread
 from tleg_cli.weights.stacks import find_stacks
 
 ALIGNED = "aligned"  # in provenance
@@ -41,7 +42,8 @@ def align_network(network: ReadNetwork, basis: Basis) -> ReadNetwork:
     shapes = {name: tuple(tensor.shape) for name, tensor in network.weights.items()}
     check_blocks(network.weights, network.stages, find_stacks(shapes, network.stages), metadata.depth)
     heads = _heads(plugin_manager.get_backbone(metadata.backbone), metadata.options, metadata.depth, layout)
-    weights = _aligned(network.weights, network.stages, metadata.depth, layout, heads, basis)
+    with one_thread():
+        weights = _aligned(network.weights, network.stages, metadata.depth, layout, heads, basis)
     facts = {**metadata.provenance, ALIGNED: basis.name}
     return replace(network, weights=weights, metadata=replace(metadata, provenance=facts))
 
