@@ -17,6 +17,7 @@ from tleg_cli.learngene.depths import Depth
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.gene import Learngene, Metadata
 from tleg_cli.learngene.gram import CHUNK, expected_r_squared, gram
+from tleg_cli.one_thread import one_thread
 from tleg_cli.weights.open import first_not_finite
 from tleg_cli.weights.stacks import Stack, find_stacks
 
@@ -51,6 +52,7 @@ class Fitted:
     stacks: Sequence[StackFit]
 
 
+@one_thread()
 def fit(weights: Mapping[str, Tensor], stages: Sequence[str], basis: Basis, metadata: Metadata) -> Fitted:
     """The learngene whose expansion is nearest to a network, in the sum of squares over all layers.
 
