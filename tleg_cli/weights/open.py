@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tleg_cli.errors import first_line
+from tleg_cli.one_thread import one_thread
 from tleg_cli.weights.header import Header, Place, TensorInfo, unreadable
 from tleg_cli.weights.read_header import read_header
 
@@ -99,8 +100,9 @@ def _getter(path: Path, header: Header, mapped: mmap.mmap) -> Get:
     return get
 
 
+@one_thread()
 def theta_of(mean: Tensor, left: Tensor, right: Tensor, ranks: Sequence[int]) -> Tensor:
-    """(thetas, *shape): mean + left_k @ right_k of each theta, computed in float64, so that every machine gets the same values.
+    """(thetas, *shape): mean + left_k @ right_k of each theta, in float64 on one thread, so that every machine gets the same values.
 
     mean: (*shape). left: (rows, sum of ranks), right: (sum of ranks, columns); see low_rank.py.
     """
