@@ -92,15 +92,23 @@ def test_the_layout_is_that_of_the_formats_own_library(case, tmp_path):
     assert files[0] == files[1]
 
 
-def test_a_learngene_of_16_bits_becomes_a_network_of_32_and_has_no_note(make_aux_net, tmp_path):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_learngene_of_16_bits_becomes_a_network_of_32_without_building_it(make_aux_net, tmp_path, no_network, dtype):
     gene = make_aux_net().learngene()
-    halves = {name: value.detach().bfloat16() for name, value in gene.theta.items()}
-    gene = with_network_check(replace(gene, theta=halves))
-    assert gene.network_check is None
-    written(gene, (3,), tmp_path, "net")
+    theta = {name: value.detach().to(dtype) for name, value in gene.theta.items()}
+    gene = with_network_check(replace(gene, theta=theta))
     expected = expanded_model(gene, (3,)).state_dict()
-    found = load_file(tmp_path / "net.safetensors")
+    compared = written(replace(gene, network_check=None), (3,), tmp_path, "compared")
+    no_network()
+    assert written(gene, (3,), tmp_path, "noted") == compared
+    found = load_file(tmp_path / "noted.safetensors")
     assert all(found[name].dtype == torch.float32 and torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_learngene_of_64_bits_has_no_note(make_aux_net):
+    gene = make_aux_net().learngene()
+    theta = {name: value.detach().double() for name, value in gene.theta.items()}
+    assert with_network_check(replace(gene, theta=theta)).network_check is None
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])

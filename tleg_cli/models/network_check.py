@@ -52,7 +52,7 @@ def with_network_check(learngene: Learngene) -> Learngene:
     except TlegError:
         return plain
     expected = model.state_dict()
-    if any(found[name].dtype != tensor.dtype for name, tensor in expected.items()):
+    if any(_of_a_network(found[name].dtype) != tensor.dtype for name, tensor in expected.items()):
         return plain
     buffers = expected.keys() - {name for name, _ in model.named_parameters(remove_duplicate=False)}
     note = NetworkCheck(metadata.version("timm"), _fingerprint(learngene), tuple(sorted(buffers)), ends)
@@ -78,11 +78,17 @@ def checked_network(learngene: Learngene, depth: Depth) -> Expanded:
     found = expand_later(learngene, depth)
     if learngene.network_check is not None and is_checked(learngene):
         trained = [one for name, one in found.items() if name not in learngene.network_check.buffers]
-        return Expanded(found, sum(math.prod(one.shape) for one in trained))
+        as_there = {name: _converted(one, _of_a_network(one.dtype)) for name, one in found.items()}
+        return Expanded(as_there, sum(math.prod(one.shape) for one in trained))
     model = _network(learngene, depth)
     check_shapes(model, found, f"learngene of {learngene.metadata.backbone}")
     as_there = {name: _converted(found[name], tensor.dtype) for name, tensor in model.state_dict().items()}
     return Expanded(as_there, sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _of_a_network(dtype: torch.dtype) -> torch.dtype:
+    """What timm's networks have where a learngene has `dtype`: no floating-point values of 16 bits."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def _converted(one: Later, dtype: torch.dtype) -> Later:

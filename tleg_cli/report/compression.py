@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from tleg_cli.report.output import print_table
+from tleg_cli.report.output import print_line, print_table
 from tleg_cli.report.units import size
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ def print_compression(files: Sequence[CompressedFile]) -> None:
     columns = ["file", "values", "size", "kept", *scored, *(["mean"] if len(depths) > 1 else [])]
     title = "size, and top-1 in percent with no further training" if depths else "size"
     print_table(title, columns, [_row(file) for file in files], dispensable=scored[1:-1])
+    print_line()
+    print_line("kept: of the squared differences between the blocks and their mean")
 
 
 def _row(file: CompressedFile) -> list[str]:
