@@ -30,7 +30,7 @@ Depth = Annotated[
 
 
 def compress(
-    learngene: Annotated[Path, typer.Argument(help="A learngene.pt or learngene.safetensors.")],
+    learngene: Annotated[Path, typer.Argument(help="A learngene.pt or learngene.safetensors, or hf-hub:USER/NAME.")],
     out: Annotated[Path, typer.Argument(help="The .pt or .safetensors to write; a folder for several shares.")],
     keep: Keep = None,
     half: Annotated[bool, typer.Option("--half", help="Write float16: half the bytes.")] = False,
@@ -43,7 +43,7 @@ def compress(
     """Write a learngene in a smaller file, which every command reads like the original.
 
     --keep stores the matrices of the blocks as their mean and residuals of low rank, from truncated singular value decompositions; the
-    ranks are chosen so that the most of what distinguishes the blocks is left. It is for learngenes with a theta for every
+    ranks are chosen so that as much as possible of what distinguishes the blocks is left. It is for learngenes with a theta for every
     block, as `tleg adopt` makes them. With --data, a table shows the accuracy of each file against its size.
 
     Example: tleg compress runs/adopted/learngene.pt small.pt --keep 0.4 --half

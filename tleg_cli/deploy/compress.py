@@ -18,6 +18,7 @@ from tleg_cli.learngene.low_rank import Compressed, compress, halved
 from tleg_cli.models.network_check import with_network_check
 from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate_file import Evaluation, top1_by_depth
+from tleg_cli.weights.hub import local_file
 
 
 class CompressedFile(TypedDict):
@@ -52,6 +53,7 @@ def compress_file(wanted: Wanted, world: World, say: Callable[[str], None]) -> l
 
     Raises ConfigError for shares that can't be, TlegError for files that are there, before anything is written.
     """
+    wanted = replace(wanted, path=local_file(wanted.path))
     learngene = read_learngene(wanted.path, plugin_manager.bases())
     files = _files(wanted)
     start = halved(learngene) if wanted.half else learngene
