@@ -71,7 +71,8 @@ def _shares(rows: Tensor, trained: Tensor) -> Tensor:
     Each row is of zeros and a single 1. A theta that the trained network doesn't take is a copy of the last one before it that it does:
     full_rank stores the blocks of shorter stages so.
     """
-    if not all(torch.equal(matrix, F.one_hot(matrix.argmax(1), matrix.shape[1])) for matrix in (rows, trained)):
+    ones = [F.one_hot(matrix.argmax(1), matrix.shape[1]).to(matrix.dtype) for matrix in (rows, trained)]
+    if not all(map(torch.equal, (rows, trained), ones)):
         raise ConfigError(
             f"step {REPEATS} needs a basis that takes blocks one by one (piecewise, ranked), and this one mixes them; "
             "use step: 1 or scaled"
