@@ -104,6 +104,8 @@ def content_of(learngene, path: Path) -> dict:
         ({"format_version": 3}, ["low_rank is missing"]),
         ({"format_version": 2}, ["expansion is missing"]),
         ({"format_version": "1"}, ["format version '1'"]),
+        ({"format_version": {}}, ["format version {}"]),
+        ({"format_version": True}, ["format version True"]),
         ({"format": "other"}, ["holds no state dict", "theta: dict of 4"]),
         ({"stages": None}, ["stages None"]),
         ({"stages": ["layers"]}, ["is in none of the stages layers"]),

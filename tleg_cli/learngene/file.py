@@ -134,7 +134,7 @@ def _parts(tensors: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor]
 def _check_header(header: Mapping[str, Any], path: Path) -> None:
     """Further entries are left to later versions, which raise the format version if these can't be ignored."""
     version = header.get("format_version")
-    if isinstance(version, bool) or version not in _ADDED:
+    if type(version) is not int or version not in _ADDED:
         raise FileFormatError(
             f"{path} has format version {version!r}; this tleg reads {FORMAT_VERSION} to {WITH_FACTORS}: use the tleg that wrote it"
         )
