@@ -23,23 +23,9 @@ def compressed(file: Path, data: str, folder: Path) -> list[dict[str, Any]]:
     found = []
     for more in ((), ("--half",)):
         out = folder / f"{file.parent.name}{''.join(more)}"
-        words = (
-            "compress",
-            file,
-            out,
-            "--keep",
-            SHARES,
-            "--data",
-            data,
-            "--depth",
-            DEPTHS,
-            "--device",
-            "cpu",
-            "--json",
-        )
-        run = subprocess.run(
-            [sys.executable, "-m", "tleg_cli", *map(str, words), *more], check=True, stdout=subprocess.PIPE
-        )
+        words = ["compress", file, out, "--keep", SHARES, "--data", data, "--depth", DEPTHS, *more]
+        words += ["--device", "cpu", "--json"]
+        run = subprocess.run([sys.executable, "-m", "tleg_cli", *map(str, words)], check=True, stdout=subprocess.PIPE)
         files = json.loads(run.stdout)["files"]
         found += files[bool(more) :]
     return found
@@ -52,11 +38,8 @@ def main(files: Sequence[Path], data: str) -> None:
     print(f"| | values | file | {' | '.join(DEPTHS.split(','))} | mean, each seed |\n|---|---:|---:|{'---:|' * 5}---|")
     for rows in zip(*each, strict=True):
         first = rows[0]
-        name = (
-            "as it is"
-            if first["keep"] is None
-            else f"`--keep {first['keep']:g}{' --half' * ('--half' in first['file'])}`"
-        )
+        half = " --half" if first["file"].partition("--half")[1] else ""
+        name = "as it is" if first["keep"] is None else f"`--keep {first['keep']:g}{half}`"
         depths = " | ".join(f"{fmean(row['scores'][depth] for row in rows):.1f}" for depth in DEPTHS.split(","))
         means = ", ".join(f"{fmean(row['scores'].values()):.1f}" for row in rows)
         print(f"| {name} | {first['values']:,} | {first['bytes'] / 1e6:.2f} MB | {depths} | {means} |")

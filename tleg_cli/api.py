@@ -117,8 +117,8 @@ def write_learngene(learngene: Learngene, path: str | Path, *, keep: float | Non
     keep: at most this share of its values, the thetas of matrices as a mean and residuals of low rank. half: in float16. What is read
     from the file then differs from `learngene`. Raises ConfigError for a share that can't be.
     """
+    from tleg_cli.learngene.compress import compress, halved
     from tleg_cli.learngene.file import write_learngene as write
-    from tleg_cli.learngene.low_rank import compress, halved
 
     if half:
         learngene = halved(learngene)

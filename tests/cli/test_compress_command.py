@@ -4,18 +4,17 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from tleg_cli.learngene.file import read_learngene
+from tests.cli.conftest import in_its_own_process
+from tleg_cli.learngene.file import read_learngene, write_learngene
+from tleg_cli.models.adopt import adopt_network
 from tleg_cli.models.descendant import expanded_model
 
 
 @pytest.fixture(scope="module")
 def separate(made, tmp_path_factory):
     """A learngene with a theta for each of 4 blocks, as `tleg adopt` starts with."""
-    from tests.cli.conftest import in_its_own_process
-    from tleg_cli.learngene.file import write_learngene
-    from tleg_cli.models.adopt import adopt_network
-
     folder = tmp_path_factory.mktemp("separate")
     done = in_its_own_process("expand", made.learngene, "--depth", "4", "--out", folder / "network.safetensors")
     assert done.code == 0, done.err
@@ -53,8 +52,6 @@ def test_what_it_writes_is_expanded_trained_and_inspected_like_any_learngene(tle
     assert small.network_check is not None
     done = tleg("expand", tmp_path / "small.safetensors", "--depth", "3", "--out", tmp_path / "three.safetensors")
     assert f"({small.stored:,} parameters stored)" in done.out
-    from safetensors.torch import load_file
-
     expected = expanded_model(small, (3,)).state_dict()
     assert all(
         torch.equal(tensor, expected[name]) for name, tensor in load_file(tmp_path / "three.safetensors").items()
@@ -82,6 +79,8 @@ def test_each_refusal_is_one_line_and_writes_nothing(tleg, separate, made, tmp_p
         ((separate, "out", "--keep", "0.5"), ".pt or .pth or .safetensors"),
         ((separate, "there.pt", "--keep", "0.5"), "exists already"),
         ((separate, "out.pt", "--keep", "0.5", "--depth", "3"), "give --data too"),
+        ((separate, "out.pt", "--keep", "0.5", "--data", "nowhere"), "nowhere"),
+        ((separate, "out.pt", "--keep", "0.5", "--data", "digits", "--depth", "0"), "depth"),
         (("none.pt", "out.pt", "--keep", "0.5"), "no learngene at"),
         ((made.teacher, "out.pt", "--keep", "0.5"), "is not a learngene file"),
     ):
@@ -89,7 +88,8 @@ def test_each_refusal_is_one_line_and_writes_nothing(tleg, separate, made, tmp_p
             "compress",
             *(tmp_path / word if word in ("out.pt", "out", "there.pt", "none.pt") else word for word in words),
         )
-        assert (done.code, why in done.err, done.err.count("\n")) == (1, True, 1), done.err
+        last = done.err.splitlines()[-1]  # after what it is doing
+        assert (done.code, why in last, done.err.count("error: ")) == (1, True, 1), done.err
     done = tleg("compress", separate, separate, "--half", "--force")
     assert (done.code, "can't be undone" in done.err) == (1, True)
     assert [path.name for path in tmp_path.iterdir()] == ["there.pt"]

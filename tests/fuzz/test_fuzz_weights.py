@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.fuzz.hostile import A_FEW_AND_MANY, Target, damaged, feed, plain, safetensors_files, torch_files, written
 from tests.learngene.test_reference import reference_weights, save
 from tleg_cli import plugin_manager
+from tleg_cli.learngene.compress import compress
 from tleg_cli.learngene.file import read_learngene, write_learngene
-from tleg_cli.learngene.low_rank import compress
 from tleg_cli.learngene.reference import read_reference
 from tleg_cli.models.descendant import descendant_card, expanded_model
 from tleg_cli.models.model_file import network_of, read_card, read_weights, write_model

@@ -11,10 +11,10 @@ from typing_extensions import NotRequired
 
 from tleg_cli import plugin_manager
 from tleg_cli.errors import ConfigError, FileFormatError, TlegError
+from tleg_cli.learngene.compress import Compressed, compress, halved
 from tleg_cli.learngene.depths import format_depth, parse_depths
 from tleg_cli.learngene.file import SUFFIXES, read_learngene, write_learngene
 from tleg_cli.learngene.gene import Learngene
-from tleg_cli.learngene.low_rank import Compressed, compress, halved
 from tleg_cli.models.network_check import with_network_check
 from tleg_cli.training.distributed import World
 from tleg_cli.training.evaluate_file import Evaluation, top1_by_depth
@@ -58,16 +58,20 @@ def compress_file(wanted: Wanted, world: World, say: Callable[[str], None]) -> l
     files = _files(wanted)
     start = halved(learngene) if wanted.half else learngene
     made = [compress(start, keep) for keep in wanted.keeps] or [Compressed(start, {}, 1.0)]
-    found: list[CompressedFile] = [_described(wanted.path, None, learngene.stored or learngene.parameters(), 1.0)]
+
+    def scored(entry: CompressedFile) -> CompressedFile:
+        if wanted.data is not None:
+            depths = wanted.depth or _trained(learngene)
+            say(f"scoring {entry['file']} at depth {depths}")
+            entry["scores"] = top1_by_depth(Evaluation(Path(entry["file"]), wanted.data, depths, workers=0), world, say)
+        return entry
+
+    values = learngene.stored or learngene.parameters()
+    found = [scored(_described(wanted.path, None, values, 1.0))]  # first: data that can't be scored is refused here
     for file, keep, one in zip(files, wanted.keeps or (None,), made, strict=True):
         file.parent.mkdir(parents=True, exist_ok=True)
         write_learngene(_labelled(one.learngene, keep, half=wanted.half), file, one.low_rank)
-        found.append(_described(file, keep, one.learngene.stored or one.learngene.parameters(), one.kept))
-    if wanted.data is not None:
-        depths = wanted.depth or _trained(learngene)
-        for entry in found:
-            say(f"scoring {entry['file']} at depth {depths}")
-            entry["scores"] = top1_by_depth(Evaluation(Path(entry["file"]), wanted.data, depths, workers=0), world, say)
+        found.append(scored(_described(file, keep, one.learngene.stored or one.learngene.parameters(), one.kept)))
     return found
 
 

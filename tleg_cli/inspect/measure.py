@@ -68,10 +68,8 @@ def measure(layout: FileLayout, get: Get) -> Measured:
 @contextlib.contextmanager
 def _a_tensor_a_core() -> Iterator[Callable[..., Iterable[Any]]]:
     """A map over tensors, one on each core and each by a single thread."""
-    with (
-        one_thread() as threads,
-        ThreadPoolExecutor(min(threads, 4)) as pool,
-    ):  # of 4 large tensors memory holds the copies in float64
+    most = 4  # large tensors of which memory holds copies in float64
+    with one_thread() as threads, ThreadPoolExecutor(min(threads, most)) as pool:
         yield pool.map
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from tleg_cli.errors import ConfigError, FileFormatError
 from tleg_cli.files import atomic_file
 from tleg_cli.learngene.basis import Basis, get_basis
+from tleg_cli.learngene.compress import LowRank
 from tleg_cli.learngene.expansion import PUBLISHED, checked_expansion, expansion_values
 from tleg_cli.learngene.gene import MAX_NAME, Learngene, checked_metadata, metadata_values
-from tleg_cli.learngene.low_rank import LowRank
 from tleg_cli.learngene.network_check import network_check_values, read_network_check
 from tleg_cli.weights.header import LEARNGENE_FORMAT
 from tleg_cli.weights.low_rank import LOW_RANK, PARTS
@@ -23,11 +23,9 @@ from tleg_cli.weights.open import first_not_finite, read_weights
 from tleg_cli.weights.save import own_copy, save_safetensors
 
 # rises when an older reader would misunderstand a file; additional fields alone are not a reason
-FORMAT_VERSION, WITH_EXPANSION, WITH_FACTORS = (
-    1,
-    2,
-    3,
-)  # 2: an expansion rule other than TLEG's, which version 1 would not follow
+FORMAT_VERSION = 1
+WITH_EXPANSION = 2  # a rule other than TLEG's, which a reader of version 1 would not follow
+WITH_FACTORS = 3  # thetas as a mean and residuals of low rank, which a reader of version 2 would not find
 _ADDED: dict[int, tuple[str, ...]] = {FORMAT_VERSION: (), WITH_EXPANSION: ("expansion",), WITH_FACTORS: (LOW_RANK,)}
 SAFETENSORS = ".safetensors"
 SUFFIXES = (".pt", ".pth", SAFETENSORS)

@@ -72,19 +72,14 @@ class _Residuals:
 
     def cut(self, ranks: tuple[int, ...]) -> LowRank:
         """The truncated SVD of each. Both factors take the root of the singular values: so both have about the same range."""
-        pairs = [self._factors(k, rank) for k, rank in enumerate(ranks)]
-        left, right = (
-            torch.cat(parts, side) for side, parts in ((1, [one for one, _ in pairs]), (0, [one for _, one in pairs]))
-        )
+        lefts, rights = zip(*(self._factors(k, rank) for k, rank in enumerate(ranks)), strict=True)
+        left, right = torch.cat(lefts, 1), torch.cat(rights, 0)
         return LowRank(self.mean, left.to(self.mean.dtype), right.to(self.mean.dtype), ranks)
 
     def _factors(self, k: int, rank: int) -> tuple[Tensor, Tensor]:
         """(rows, rank), (rank, columns) float64. What the vectors span is projected on, so that their rounding costs nothing."""
-        matrix, vectors, roots = (
-            _matrix(self.theta[k], self.mean),
-            self.vectors[k, :, :rank].double(),
-            self.energy[k, :rank] ** 0.25,
-        )
+        matrix, vectors = _matrix(self.theta[k], self.mean), self.vectors[k, :, :rank].double()
+        roots = self.energy[k, :rank] ** 0.25
         if matrix.shape[0] < matrix.shape[1]:
             return vectors * roots, (vectors.T @ matrix) / roots[:, None]
         return (matrix @ vectors) / roots, roots[:, None] * vectors.T

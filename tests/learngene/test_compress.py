@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from tleg_cli.errors import ConfigError, FileFormatError
+from tleg_cli.learngene.compress import compress, halved
 from tleg_cli.learngene.expand import expand
 from tleg_cli.learngene.file import read_learngene, write_learngene
-from tleg_cli.learngene.low_rank import compress, halved
 
 QKV, KERNEL = "blocks.*.attn.qkv.weight", "blocks.*.conv_dw.weight"
 
